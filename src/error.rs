@@ -1,0 +1,88 @@
+//! What can be wrong with what a caller hands in.
+
+use core::fmt;
+
+use crate::Isa;
+
+/// Why an operation was refused. Nothing has been written when one of these is returned.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The rows have no columns, but there is data.
+    NoColumns {
+        /// How many elements the slice holds.
+        len: usize,
+    },
+    /// The slice does not hold a whole number of rows.
+    RaggedRows {
+        /// How many elements the slice holds.
+        len: usize,
+        /// The columns of a row.
+        cols: usize,
+    },
+    /// Rows of a strided view would overlap.
+    StrideTooShort {
+        /// The distance from one row to the next, in elements.
+        stride: usize,
+        /// The columns of a row.
+        cols: usize,
+    },
+    /// Input and output differ in their number of rows or columns.
+    ShapeMismatch {
+        /// Rows and columns of the input.
+        input: (usize, usize),
+        /// Rows and columns of the output.
+        output: (usize, usize),
+    },
+    /// An output that takes one number for each row has another length.
+    LengthMismatch {
+        /// The rows of the input.
+        rows: usize,
+        /// The length of the output.
+        len: usize,
+    },
+    /// A temperature that is negative or not a number.
+    Temperature {
+        /// What was given.
+        temperature: f64,
+    },
+    /// An instruction set that this CPU, or this build, does not have.
+    IsaUnavailable {
+        /// What was asked for.
+        isa: Isa,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Error::NoColumns { len } => {
+                write!(f, "rows of 0 columns cannot hold the {len} elements given")
+            }
+            Error::RaggedRows { len, cols } => write!(
+                f,
+                "{len} elements are not a whole number of rows of {cols} columns: {} left over",
+                len % cols
+            ),
+            Error::StrideTooShort { stride, cols } => {
+                write!(f, "a row stride of {stride} is shorter than the {cols} columns of a row")
+            }
+            Error::ShapeMismatch { input, output } => write!(
+                f,
+                "the input is {} x {} (rows x columns) but the output is {} x {}",
+                input.0, input.1, output.0, output.1
+            ),
+            Error::LengthMismatch { rows, len } => {
+                write!(f, "the output takes one number for each of {rows} rows but holds {len}")
+            }
+            Error::Temperature { temperature } => {
+                write!(f, "the temperature is {temperature}: it must be 0 or more")
+            }
+            Error::IsaUnavailable { isa } => {
+                write!(f, "the instruction set {isa} is not available on this CPU or in this build")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}
