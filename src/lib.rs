@@ -1,4 +1,25 @@
-//! stub skeleton
-#![allow(missing_docs, dead_code, unused)]
-mod error; mod element; mod rows; mod stub;
-pub use error::Error; pub use element::Element; pub use rows::{Rows,RowsMut}; pub use stub::*;
+//! Softmax, log-softmax and logsumexp.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, clippy::undocumented_unsafe_blocks)]
+
+mod batch;
+mod element;
+mod error;
+mod lanes;
+mod math;
+mod ops;
+mod row;
+mod rows;
+mod simd;
+mod span;
+mod threads;
+
+#[doc(hidden)]
+pub mod reference;
+
+pub use batch::Engine;
+pub use element::Element;
+pub use error::Error;
+pub use ops::*;
+pub use rows::{Rows, RowsMut};
+pub use simd::isa::{Isa, ParseIsaError};

@@ -1,6 +1,8 @@
 //! A batch as rows of one slice: the only place where shapes are checked.
 
-use crate::{Element, Error};
+use core::mem::{self, MaybeUninit};
+
+use crate::{Element, Error, span};
 
 /// Rows to read: `rows x cols` elements, each row contiguous, `stride` elements from one row to the next.
 ///
@@ -31,7 +33,13 @@ pub struct RowsMut<'a, E: Element = f32> {
     shape: Shape,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Rows of an output that need not be initialised.
+pub(crate) struct RowSlots<'a, E: Element> {
+    data: &'a mut [MaybeUninit<E>],
+    shape: Shape,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Shape {
     rows: usize,
     cols: usize,
@@ -53,6 +61,23 @@ impl Shape {
             return Err(Error::RaggedRows { len, cols });
         }
         Ok(Self { rows, cols, stride })
+    }
+
+    fn one(len: usize) -> Self {
+        Self { rows: usize::from(len > 0), cols: len, stride: len }
+    }
+
+    /// Takes off a row, and says how many elements it and the gap behind it have, if that is there.
+    #[inline(always)]
+    fn next_row(&mut self) -> Option<usize> {
+        self.rows = self.rows.checked_sub(1)?;
+        Some(self.stride)
+    }
+
+    /// The shapes of the first rows and of the others, and where these begin.
+    fn split_at(self, row: usize) -> (Self, Self, usize) {
+        let first = Self { rows: row, ..self };
+        (first, Self { rows: self.rows - row, ..self }, row * self.stride)
     }
 }
 
@@ -95,6 +120,11 @@ impl<'a, E: Element> Rows<'a, E> {
         Ok(Self { data, shape: Shape::new(data.len(), cols, stride)? })
     }
 
+    /// A slice as one row, or as none if it is empty.
+    pub(crate) fn one(data: &'a [E]) -> Self {
+        Self { data, shape: Shape::one(data.len()) }
+    }
+
     shape_accessors!();
 
     /// Row `row`.
@@ -105,6 +135,21 @@ impl<'a, E: Element> Rows<'a, E> {
     pub fn row(&self, row: usize) -> &'a [E] {
         assert!(row < self.shape.rows, "row {row} of {}", self.shape.rows);
         &self.data[row * self.shape.stride..][..self.shape.cols]
+    }
+
+    #[inline(always)]
+    pub(crate) fn next_row(&mut self) -> Option<&'a [E]> {
+        let step = self.shape.next_row()?;
+        let (row, rest) = self.data.split_at(step.min(self.data.len()));
+        self.data = rest;
+        Some(&row[..self.shape.cols])
+    }
+
+    /// The first rows and the others; there are some of both.
+    pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
+        let (first, second, at) = self.shape.split_at(row);
+        let (data, rest) = self.data.split_at(at);
+        (Self { data, shape: first }, Self { data: rest, shape: second })
     }
 }
 
@@ -128,6 +173,12 @@ impl<'a, E: Element> RowsMut<'a, E> {
         Ok(Self { data, shape })
     }
 
+    /// A slice as one row, or as none if it is empty.
+    pub(crate) fn one(data: &'a mut [E]) -> Self {
+        let shape = Shape::one(data.len());
+        Self { data, shape }
+    }
+
     shape_accessors!();
 
     /// Row `row`.
@@ -138,5 +189,57 @@ impl<'a, E: Element> RowsMut<'a, E> {
     pub fn row_mut(&mut self, row: usize) -> &mut [E] {
         assert!(row < self.shape.rows, "row {row} of {}", self.shape.rows);
         &mut self.data[row * self.shape.stride..][..self.shape.cols]
+    }
+
+    pub(crate) fn into_slots(self) -> RowSlots<'a, E> {
+        RowSlots { data: span::slots(self.data), shape: self.shape }
+    }
+
+    #[inline(always)]
+    pub(crate) fn next_row(&mut self) -> Option<&'a mut [E]> {
+        let step = self.shape.next_row()?;
+        let data = mem::take(&mut self.data);
+        let (row, rest) = data.split_at_mut(step.min(data.len()));
+        self.data = rest;
+        Some(&mut row[..self.shape.cols])
+    }
+
+    /// The first rows and the others; there are some of both.
+    pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
+        let (first, second, at) = self.shape.split_at(row);
+        let (data, rest) = self.data.split_at_mut(at);
+        (Self { data, shape: first }, Self { data: rest, shape: second })
+    }
+}
+
+impl<'a, E: Element> RowSlots<'a, E> {
+    /// Contiguous rows of `cols` columns.
+    pub(crate) fn new(data: &'a mut [MaybeUninit<E>], cols: usize) -> Result<Self, Error> {
+        let shape = Shape::new(data.len(), cols, cols)?;
+        Ok(Self { data, shape })
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.shape.rows
+    }
+
+    pub(crate) fn cols(&self) -> usize {
+        self.shape.cols
+    }
+
+    #[inline(always)]
+    pub(crate) fn next_row(&mut self) -> Option<&'a mut [MaybeUninit<E>]> {
+        let step = self.shape.next_row()?;
+        let data = mem::take(&mut self.data);
+        let (row, rest) = data.split_at_mut(step.min(data.len()));
+        self.data = rest;
+        Some(&mut row[..self.shape.cols])
+    }
+
+    /// The first rows and the others; there are some of both.
+    pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
+        let (first, second, at) = self.shape.split_at(row);
+        let (data, rest) = self.data.split_at_mut(at);
+        (Self { data, shape: first }, Self { data: rest, shape: second })
     }
 }

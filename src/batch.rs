@@ -1,0 +1,317 @@
+//! The engine: batches of rows, on one thread or several.
+//!
+//! Instruction sets are entered here, once for each block of rows that a thread takes on (and in [`row`](crate::row) once
+//! for each part of a row that is split over threads).
+
+use core::mem::MaybeUninit;
+
+use crate::element::Element;
+use crate::row::{self, Reduce, SEGMENT, Transform};
+use crate::rows::{RowSlots, Rows, RowsMut};
+use crate::simd::isa::Machine;
+use crate::simd::{Kernel, Simd};
+use crate::span::{self, Read, Write};
+use crate::threads::{Divide, GRAIN, Workers};
+use crate::{Error, Isa};
+
+/// Where and how batches are computed: an instruction set, and one thread or the caller's rayon pool.
+///
+/// An engine is a few bytes and costs nothing to make or copy. Results do not depend on it, down to the bits, as long as
+/// its instruction set is a fused one ([`Isa::is_fused`]).
+///
+/// # Examples
+///
+/// ```
+/// use logits::{Engine, Rows, RowsMut};
+///
+/// let logits = [1.0, 2.0, 3.0, 0.0, 0.0, 0.0];
+/// let mut probabilities = [0.0; 6];
+/// Engine::new().softmax(Rows::new(&logits, 3)?, RowsMut::new(&mut probabilities, 3)?)?;
+/// assert_eq!(probabilities[3..], [1.0 / 3.0; 3]);
+/// # Ok::<(), logits::Error>(())
+/// ```
+///
+/// # Threads
+///
+/// With the feature `rayon`, batches of more than some tens of thousands of elements are spread over the current rayon
+/// pool: the global one, or the one whose `install` the call is made in. Smaller ones, and all after
+/// [`Engine::serial`], are computed on the calling thread, without allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Engine {
+    workers: Workers,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Engine {
+    /// The best instruction set of this CPU, on the caller's rayon pool.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { workers: Workers { machine: Machine::detect(), parallel: true } }
+    }
+
+    /// The same on another instruction set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IsaUnavailable`] if this CPU or this build does not have it.
+    pub fn with_isa(self, isa: Isa) -> Result<Self, Error> {
+        let machine = Machine::new(isa).ok_or(Error::IsaUnavailable { isa })?;
+        Ok(Self { workers: Workers { machine, ..self.workers } })
+    }
+
+    /// The same on the calling thread alone.
+    #[must_use]
+    pub fn serial(self) -> Self {
+        Self { workers: Workers { parallel: false, ..self.workers } }
+    }
+
+    /// The instruction set in use.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.workers.machine.isa()
+    }
+
+    /// One result for each row.
+    pub(crate) fn reduce<E: Element, R: Reduce<E>>(
+        &self,
+        rows: Rows<'_, E>,
+        out: &mut [f64],
+        operation: &R,
+        result: fn(&R, R::Partial) -> f64,
+    ) {
+        self.run(Reductions { rows, out, operation, result });
+    }
+
+    fn run(&self, batch: impl Batch) {
+        let (rows, elements) = (batch.rows(), batch.elements());
+        let threads = self.workers.threads(elements);
+        // Too few rows to go round, and long enough to share each.
+        if threads > 1 && rows < 2 * threads && elements >= 2 * GRAIN * rows {
+            batch.run_each(self.workers);
+        } else {
+            self.workers.run(batch);
+        }
+    }
+}
+
+/// Rows for an operation to be done on.
+trait Batch: Divide {
+    fn rows(&self) -> usize;
+
+    /// Does one row after the other.
+    fn run_each(self, workers: Workers);
+}
+
+/// Rows for an operation that writes as many elements as it reads.
+pub(crate) enum Grid<'a, E: Element> {
+    InPlace(RowsMut<'a, E>),
+    Apart(Rows<'a, E>, RowSlots<'a, E>),
+}
+
+impl<'a, E: Element> Grid<'a, E> {
+    fn shape(&self) -> (usize, usize) {
+        match self {
+            Grid::InPlace(rows) => (rows.rows(), rows.cols()),
+            Grid::Apart(from, _) => (from.rows(), from.cols()),
+        }
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        match self {
+            Grid::InPlace(rows) => {
+                let (first, second) = rows.split_at(row);
+                (Grid::InPlace(first), Grid::InPlace(second))
+            }
+            Grid::Apart(from, to) => {
+                let (from, to) = (from.split_at(row), to.split_at(row));
+                (Grid::Apart(from.0, to.0), Grid::Apart(from.1, to.1))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn next_row(&mut self) -> Option<Write<'a, E>> {
+        Some(match self {
+            Grid::InPlace(rows) => Write::in_place(rows.next_row()?),
+            Grid::Apart(from, to) => Write::apart(from.next_row()?, to.next_row()?),
+        })
+    }
+}
+
+struct Transformations<'a, 'o, E: Element, T> {
+    rows: Grid<'a, E>,
+    operation: &'o T,
+}
+
+/// Rows of one segment each.
+impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        while let Some(row) = self.rows.next_row() {
+            row::transform_segment(s, row, self.operation);
+        }
+    }
+}
+
+impl<E: Element, T: Transform<E>> Divide for Transformations<'_, '_, E, T> {
+    fn elements(&self) -> usize {
+        let (rows, cols) = self.rows.shape();
+        rows * cols
+    }
+
+    fn halve(self) -> Result<(Self, Self), Self> {
+        let half = self.rows() / 2;
+        if half == 0 {
+            return Err(self);
+        }
+        let (first, second) = self.rows.split_at(half);
+        Ok((Self { rows: first, ..self }, Self { rows: second, ..self }))
+    }
+
+    fn run(self, machine: Machine) {
+        if self.rows.shape().1 <= SEGMENT {
+            machine.run(self);
+        } else {
+            self.run_each(Workers { machine, parallel: false });
+        }
+    }
+}
+
+impl<E: Element, T: Transform<E>> Batch for Transformations<'_, '_, E, T> {
+    fn rows(&self) -> usize {
+        self.rows.shape().0
+    }
+
+    fn run_each(mut self, workers: Workers) {
+        while let Some(row) = self.rows.next_row() {
+            row::transform_row(workers, row, self.operation);
+        }
+    }
+}
+
+struct Reductions<'a, 'o, E: Element, R: Reduce<E>> {
+    rows: Rows<'a, E>,
+    out: &'a mut [f64],
+    operation: &'o R,
+    result: fn(&R, R::Partial) -> f64,
+}
+
+/// Rows of one segment each.
+impl<E: Element, R: Reduce<E>> Kernel for Reductions<'_, '_, E, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for out in self.out {
+            let row = self.rows.next_row().expect("as many as results");
+            *out = (self.result)(self.operation, self.operation.segment(s, 0, &mut Read::new(row)));
+        }
+    }
+}
+
+impl<E: Element, R: Reduce<E>> Divide for Reductions<'_, '_, E, R> {
+    fn elements(&self) -> usize {
+        self.rows.rows() * self.rows.cols()
+    }
+
+    fn halve(self) -> Result<(Self, Self), Self> {
+        let half = self.rows() / 2;
+        if half == 0 {
+            return Err(self);
+        }
+        let (rows, out) = (self.rows.split_at(half), self.out.split_at_mut(half));
+        Ok((Self { rows: rows.0, out: out.0, ..self }, Self { rows: rows.1, out: out.1, ..self }))
+    }
+
+    fn run(self, machine: Machine) {
+        if self.rows.cols() <= SEGMENT {
+            machine.run(self);
+        } else {
+            self.run_each(Workers { machine, parallel: false });
+        }
+    }
+}
+
+impl<E: Element, R: Reduce<E>> Batch for Reductions<'_, '_, E, R> {
+    fn rows(&self) -> usize {
+        self.rows.rows()
+    }
+
+    fn run_each(mut self, workers: Workers) {
+        for out in self.out {
+            let row = self.rows.next_row().expect("as many as results");
+            *out = (self.result)(self.operation, row::reduce_row(workers, Read::new(row), self.operation));
+        }
+    }
+}
+
+/// Where an operation reads and writes. Shapes have been checked.
+pub(crate) trait Place<'a, E: Element> {
+    type Written;
+
+    fn transform(self, engine: &Engine, operation: &impl Transform<E>) -> Self::Written;
+}
+
+impl<'a, E: Element> Place<'a, E> for Grid<'a, E> {
+    type Written = ();
+
+    fn transform(self, engine: &Engine, operation: &impl Transform<E>) {
+        engine.run(Transformations { rows: self, operation });
+    }
+}
+
+impl<'a, E: Element> Grid<'a, E> {
+    /// From one batch to another.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShapeMismatch`].
+    pub(crate) fn apart(from: Rows<'a, E>, to: RowsMut<'a, E>) -> Result<Self, Error> {
+        Self::checked(from, to.into_slots())
+    }
+
+    fn checked(from: Rows<'a, E>, to: RowSlots<'a, E>) -> Result<Self, Error> {
+        let (input, output) = ((from.rows(), from.cols()), (to.rows(), to.cols()));
+        // A batch of no rows has no columns to speak of.
+        if input == output || input.0 + output.0 == 0 {
+            Ok(Grid::Apart(from, to))
+        } else {
+            Err(Error::ShapeMismatch { input, output })
+        }
+    }
+}
+
+/// From a batch to contiguous memory that need not be initialised.
+pub(crate) struct Uninit<'x, 'a, E: Element> {
+    from: Rows<'x, E>,
+    to: &'a mut [MaybeUninit<E>],
+}
+
+impl<'x, 'a, E: Element> Uninit<'x, 'a, E> {
+    /// # Errors
+    ///
+    /// [`Error::ShapeMismatch`], or what is wrong with `to` as rows.
+    pub(crate) fn new(from: Rows<'x, E>, to: &'a mut [MaybeUninit<E>]) -> Result<Self, Error> {
+        Grid::checked(from, RowSlots::new(to, from.cols())?)?;
+        Ok(Self { from, to })
+    }
+}
+
+impl<'a, E: Element> Place<'a, E> for Uninit<'_, 'a, E> {
+    type Written = &'a mut [E];
+
+    #[expect(unsafe_code, reason = "the memory is initialised when all of its rows have been written")]
+    fn transform(self, engine: &Engine, operation: &impl Transform<E>) -> &'a mut [E] {
+        let to = RowSlots::new(self.to, self.from.cols()).expect("checked by Uninit::new");
+        Grid::Apart(self.from, to).transform(engine, operation);
+        // SAFETY: the rows are all there is, each has been run, and each run has seen that its row was used up.
+        unsafe { span::assume_written(self.to) }
+    }
+}

@@ -1,0 +1,253 @@
+//! `exp(z) * 2^(BIAS - n)` over lanes, for the terms of a softmax.
+//!
+//! Identity: `z = k ln2 + r` with an integer `k` and `|r| <= ln2 / 2`, so `exp(z) = 2^k (1 + r w(r))`.
+//!
+//! 1. `t = z log2(e) + magic`, where `magic = 1.5 * 2^23 + (127 + BIAS - n)`: the addition rounds to an integer, the low
+//!    bits of `t` are then the biased exponent of `s = 2^(k + BIAS - n)`, and `k = t - magic` is exact.
+//! 2. `r = (z - k HI) - k LO` with `HI + LO = ln2`. `k HI` and `z` are multiples of `2^-24` or more wherever `k` is not 0,
+//!    so that the first step is exact with fused multiply-add; the second one rounds.
+//! 3. `w` is a polynomial of degree 5, so that `1 + r w` has degree 6.
+//! 4. The result is `(r s) w + s`: as `r s` is exact and the last step rounds once, the scaling costs no rounding, and
+//!    NaN passes through.
+//!
+//! Range: `-400 < z < 400` and `-190 <= k - n <= 2`, where the result is neither subnormal nor infinite; [`BIAS`] is there
+//! to make that so. In that range the result depends on `n` by its exponent alone.
+//!
+//! Error: below [`MAX_ULP`] on every float of the range, which the proof at the end tries one by one.
+//!
+//! Without fused multiply-add `k HI` would be rounded, an error of up to 64 ULP: there `HI` is split once more, in parts
+//! short enough for exact products, and the bound is [`MAX_ULP_UNFUSED`].
+
+use crate::simd::{F32, Simd};
+
+/// Results are `2^BIAS` too large, so that none that matters is subnormal.
+pub const BIAS: i32 = 64;
+
+/// Terms smaller than `2^FLOOR` of the largest one may be taken for any other number as small.
+pub const FLOOR: i32 = -190;
+
+/// Worst error over all inputs, in units in the last place, with fused multiply-add.
+#[cfg(test)]
+const MAX_ULP: f64 = 0.8911;
+
+/// The same where multiply-add rounds twice.
+#[cfg(test)]
+const MAX_ULP_UNFUSED: f64 = 1.5;
+
+/// `mantissa * 2^exponent`, exactly: how the published constants are written.
+const fn scaled(mantissa: i32, exponent: i32) -> f32 {
+    mantissa as f32 * f32::from_bits(((127 + exponent) as u32) << 23)
+}
+
+const LOG2_E: f32 = core::f32::consts::LOG2_E;
+/// `1.5 * 2^23`: adding it rounds to an integer.
+const ROUND: f32 = scaled(3, 22);
+const HI: f32 = scaled(0x162_e43, -21);
+const LO: f32 = scaled(-0x105_c61, -49);
+/// HI in parts of 13 and 7 bits, whose products with every `k` of 10 bits are exact.
+const HI_PARTS: [f32; 2] = [scaled(0x162e, -13), scaled(0x43, -21)];
+/// Coefficients of `w`, from the constant to the fifth power: those of 1 + r w fit exp on the reduced range.
+const W: [f32; 6] = [
+    1.0,
+    scaled(0x1ff_fffa, -26),
+    scaled(0x155_5492, -27),
+    scaled(0x155_5a26, -29),
+    scaled(0x112_3980, -31),
+    scaled(0x169_4c9c, -34),
+];
+
+/// The multiple of ln2 nearest to `z`.
+#[inline]
+pub fn nearest_multiple(z: f32) -> i32 {
+    ((z * LOG2_E + ROUND) - ROUND) as i32
+}
+
+/// `exp(z + low) * 2^(BIAS - n)`, where `low` is the rest of a `z` that is not a float: less than its last place.
+#[derive(Clone, Copy)]
+pub struct Exp<S: Simd> {
+    s: S,
+    magic: S::F32,
+}
+
+impl<S: Simd> Exp<S> {
+    /// With the shift `n`, of at most 600 in magnitude.
+    #[inline(always)]
+    pub fn new(s: S, n: i32) -> Self {
+        Self { s, magic: s.splat(ROUND + (127 + BIAS - n) as f32) }
+    }
+
+    #[inline(always)]
+    pub fn exp(self, z: S::F32, low: Option<S::F32>) -> S::F32 {
+        let s = self.s;
+        let t = z.mul_add(s.splat(LOG2_E), self.magic);
+        let k = t - self.magic;
+        let scale = t.low_bits_to_exponent();
+        let mut r = if S::FUSED {
+            k.mul_add(s.splat(-LO), k.mul_add(s.splat(-HI), z))
+        } else {
+            ((z - k * s.splat(HI_PARTS[0])) - k * s.splat(HI_PARTS[1])) - k * s.splat(LO)
+        };
+        if let Some(low) = low {
+            r = r + low;
+        }
+        let mut w = s.splat(W[5]);
+        for coefficient in [W[4], W[3], W[2], W[1], W[0]] {
+            w = w.mul_add(r, s.splat(coefficient));
+        }
+        (r * scale).mul_add(w, scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::Isa;
+    use crate::reference::ulp_error;
+    use crate::simd::isa::Machine;
+    use crate::simd::{Kernel, LANES};
+
+    /// Vectors of neighbouring floats: [`Block::STEP`] of them, from `first` on.
+    struct Block {
+        first: u32,
+        /// Whether results are compared with f64, or only hashed: where the CPU is emulated f64 takes hours.
+        judged: bool,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    struct Found {
+        worst: f64,
+        input: f32,
+        got: f32,
+        hash: u64,
+    }
+
+    impl Found {
+        const NOTHING: Self = Self { worst: 0.0, input: 0.0, got: 0.0, hash: 0 };
+
+        fn and(self, other: Self) -> Self {
+            let worse = if other.worst > self.worst { other } else { self };
+            Self { hash: self.hash.wrapping_add(other.hash), ..worse }
+        }
+    }
+
+    impl Block {
+        const STEP: u32 = 1 << 16;
+    }
+
+    /// Where the result is promised.
+    fn in_range(z: f32) -> bool {
+        z.abs() < 400.0
+    }
+
+    impl Kernel for Block {
+        type Output = Found;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Found {
+            let mut found = Found::NOTHING;
+            for first in (self.first..=self.first + (Block::STEP - 1)).step_by(LANES) {
+                let mut z = [0.0_f32; LANES];
+                for lane in 0..LANES {
+                    z[lane] = f32::from_bits(first + lane as u32);
+                }
+                // The floats of a vector are neighbours: one shift suits them all.
+                let n = if in_range(z[0]) { nearest_multiple(z[0]) } else { 0 };
+                let got = Exp::new(s, n).exp(s.load(&z), None).to_array();
+                for lane in 0..LANES {
+                    let (z, got) = (z[lane], got[lane]);
+                    if z.is_nan() {
+                        assert!(got.is_nan(), "exp of {:08x} is {got}", z.to_bits());
+                    } else if in_range(z) {
+                        found.hash = found.hash.rotate_left(5).wrapping_add(u64::from(got.to_bits()));
+                        found.hash = found.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                        if self.judged {
+                            let shifted = f64::from(z) - f64::from(n) * core::f64::consts::LN_2;
+                            let error = ulp_error(got, libm::exp(shifted) * 2_f64.powi(BIAS));
+                            if error > found.worst {
+                                found = Found { worst: error, input: z, got, ..found };
+                            }
+                        }
+                    }
+                }
+            }
+            found
+        }
+    }
+
+    /// Every `stride`-th block of all floats, over all processors.
+    fn sweep(isa: Isa, stride: u32, judged: bool) -> Found {
+        let machine = Machine::new(isa).expect("an instruction set that is available");
+        let next = AtomicU32::new(0);
+        let work = || {
+            let mut found = Found::NOTHING;
+            loop {
+                let block = next.fetch_add(stride, Ordering::Relaxed);
+                if block >= u32::MAX / Block::STEP + 1 {
+                    return found;
+                }
+                found = found.and(machine.run(Block { first: block * Block::STEP, judged }));
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().fold(Found::NOTHING, |found, worker| found.and(worker.join().unwrap()))
+        })
+    }
+
+    fn prove(stride: u32, fused_hash: u64) {
+        let judged = std::env::var_os("LOGITS_HASH_ONLY").is_none();
+        for isa in Isa::available() {
+            let found = sweep(isa, stride, judged);
+            let Found { worst, input, got, hash } = found;
+            println!("{isa:8} {worst:.4} ULP at exp({input:?}) 2^{BIAS} = {got:e}, hash {hash:016x}");
+            if isa.is_fused() {
+                assert!(worst < MAX_ULP, "{isa}: {found:?}");
+                assert_eq!(hash, fused_hash, "{isa}: other bits than the other fused instruction sets");
+            } else {
+                assert!(worst < MAX_ULP_UNFUSED, "{isa}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_of_all_floats() {
+        prove(251, 0xa496_2858_126a_8a2c);
+    }
+
+    /// The proof: `cargo test --release --lib exp -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "all 2^32 floats on every instruction set: minutes"]
+    fn all_floats() {
+        prove(1, 0);
+    }
+
+    /// Bits do not depend on the shift, except for the exponent.
+    #[test]
+    fn shifts_are_exact() {
+        struct Shifted(f32, i32);
+
+        impl Kernel for Shifted {
+            type Output = f32;
+
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) -> f32 {
+                Exp::new(s, self.1).exp(s.splat(self.0), None).to_array()[7]
+            }
+        }
+
+        for isa in Isa::available() {
+            let machine = Machine::new(isa).unwrap();
+            for z in (-3999..=3999).map(|z| z as f32 / 10.0) {
+                let n = nearest_multiple(z);
+                let want = machine.run(Shifted(z, n));
+                for shift in [-1, 1, 17, 60, 189] {
+                    let got = machine.run(Shifted(z, n + shift));
+                    assert_eq!(f64::from(got), f64::from(want) * 2_f64.powi(-shift), "{isa}: {z} by {shift}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Elementary functions over lanes.
+
+pub mod exp;

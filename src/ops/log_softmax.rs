@@ -1,0 +1,278 @@
+//! Log-softmax: `log p_i = z_i - log sum_j exp(z_j)`, with `z = x / T`.
+//!
+//! With `m` the maximum of the row and `S'` the sum of all terms but that of the first maximum, whose term is `e`:
+//! `log p_i = (z_i - m/T) - L` with `L = log1p(S' / e)`. Where one logit dominates, `L` is its log-probability, and
+//! accurate, since `S'` never contained `e`: its segment is summed without it.
+//!
+//! # Error
+//!
+//! In units of `u = 2^-24` relative:
+//!
+//! - `S'`, as a sum of terms: `(2 MAX_ULP + 3) u`, see [`logsumexp`](super::logsumexp); `e` is computed in f64, and `log1p`
+//!   does not magnify: `L` has at most the relative error of `S' / e`, `4.8 u`;
+//! - `L` is taken off in two floats, so it is not rounded; `z_i - m/T` is rounded once, or with the temperature three
+//!   times by less than `u` together, and the two subtractions round by `u` each.
+//!
+//! All of them are relative to parts of a sum of negative terms, so to less than the result: together below 8 u, and an ULP
+//! is at least `u`. To that comes the term that stands for those too small to count, `2^-126`.
+
+use core::mem::MaybeUninit;
+
+use crate::batch::{Engine, Grid, Place, Uninit};
+use crate::element::Element;
+use crate::error::Error;
+use crate::lanes::{self, GROUP, Map};
+use crate::row::{Reduce, Transform};
+use crate::rows::{Rows, RowsMut};
+use crate::simd::{F32, F64, LANES, Mask, Simd};
+use crate::span::{Read, Span};
+
+use super::normalizer::{Shift, Term, degenerate};
+use super::one_hot::OneHot;
+use super::options::{Kind, Softmax};
+use super::temperature::{Scale, Unit};
+
+/// `log_softmax(x)`: each `x_i` becomes `x_i - log sum_j exp(x_j)`, the logarithm of its probability, in nats.
+///
+/// One row, on this thread, without allocation; an [`Engine`] does batches. The result is within 3 ULP + 2^-126 of the exact
+/// one on ordinary rows and within 8 ULP + 2^-126 on any (see [Numerics](crate#numerics)): also that of a logit which
+/// dominates its row, where `log(softmax(x))` gives 0.
+///
+/// A NaN or +inf in the row makes all of it NaN; logits of -inf stay -inf; a row of nothing but -inf becomes NaN
+/// ([`MaskedRows`](crate::MaskedRows) has the other choice).
+///
+/// # Panics
+///
+/// If the lengths differ.
+///
+/// # Examples
+///
+/// ```
+/// let mut y = [0.0; 2];
+/// logits::log_softmax(&[30.0, 0.0], &mut y);
+/// assert!((y[0] / -(-30_f32).exp() - 1.0).abs() < 1e-6);
+/// ```
+#[track_caller]
+pub fn log_softmax(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "the lengths of input and output");
+    let _ = Engine::new().serial().log_softmax(Rows::one(x), RowsMut::one(y));
+}
+
+/// [`log_softmax`] of a row in place.
+///
+/// # Examples
+///
+/// ```
+/// let mut x = [5.0, f32::NEG_INFINITY];
+/// logits::log_softmax_in_place(&mut x);
+/// assert_eq!(x, [0.0, f32::NEG_INFINITY]);
+/// ```
+pub fn log_softmax_in_place(x: &mut [f32]) {
+    let _ = Engine::new().serial().log_softmax_in_place(RowsMut::one(x));
+}
+
+impl Engine {
+    /// [`log_softmax`] of each row.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShapeMismatch`] if `out` has other rows or columns than `x`. Nothing has been written then.
+    pub fn log_softmax(&self, x: Rows<'_>, out: RowsMut<'_>) -> Result<(), Error> {
+        self.log_softmax_with(x, out, &Softmax::default())
+    }
+
+    /// [`Engine::log_softmax`] with a temperature, or with another answer to masked rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::log_softmax`], and [`Error::Temperature`] if the temperature is negative or NaN.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Engine, Rows, RowsMut, Softmax};
+    ///
+    /// let logits = [2.0, 1.0, 2.0];
+    /// let mut out = [0.0; 3];
+    /// let greedy = Softmax { temperature: 0.0, ..Default::default() };
+    /// Engine::new().log_softmax_with(Rows::new(&logits, 3)?, RowsMut::new(&mut out, 3)?, &greedy)?;
+    /// assert_eq!(out, [0.0, f32::NEG_INFINITY, f32::NEG_INFINITY]);
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn log_softmax_with(&self, x: Rows<'_>, out: RowsMut<'_>, options: &Softmax) -> Result<(), Error> {
+        apply(self, Grid::apart(x, out)?, options)
+    }
+
+    /// [`log_softmax`] of each row, in place of the logits.
+    ///
+    /// # Errors
+    ///
+    /// None as yet: the signature is that of its kin.
+    pub fn log_softmax_in_place(&self, x: RowsMut<'_>) -> Result<(), Error> {
+        self.log_softmax_in_place_with(x, &Softmax::default())
+    }
+
+    /// [`Engine::log_softmax_with`], in place of the logits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Temperature`] if the temperature is negative or NaN.
+    pub fn log_softmax_in_place_with(&self, x: RowsMut<'_>, options: &Softmax) -> Result<(), Error> {
+        apply(self, Grid::InPlace(x), options)
+    }
+
+    /// [`log_softmax`] of each row into memory that need not be initialised, contiguous rows as long as those of `x`.
+    ///
+    /// Gives back the same memory, initialised.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RaggedRows`] or [`Error::ShapeMismatch`] if `out` does not hold just as many elements as `x` has.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Engine, Rows};
+    ///
+    /// let logits = [0.0, 0.0];
+    /// let mut spare = Vec::with_capacity(2);
+    /// let out = Engine::new().log_softmax_uninit(Rows::new(&logits, 2)?, &mut spare.spare_capacity_mut()[..2])?;
+    /// assert_eq!(out, [-std::f32::consts::LN_2; 2]);
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn log_softmax_uninit<'a>(
+        &self,
+        x: Rows<'_>,
+        out: &'a mut [MaybeUninit<f32>],
+    ) -> Result<&'a mut [f32], Error> {
+        self.log_softmax_uninit_with(x, out, &Softmax::default())
+    }
+
+    /// [`Engine::log_softmax_uninit`] with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::log_softmax_uninit`], and [`Error::Temperature`] if the temperature is negative or NaN.
+    pub fn log_softmax_uninit_with<'a>(
+        &self,
+        x: Rows<'_>,
+        out: &'a mut [MaybeUninit<f32>],
+        options: &Softmax,
+    ) -> Result<&'a mut [f32], Error> {
+        apply(self, Uninit::new(x, out)?, options)
+    }
+}
+
+fn apply<'a, P: Place<'a, f32>>(engine: &Engine, place: P, options: &Softmax) -> Result<P::Written, Error> {
+    let masked = options.masked_rows.value(f32::NEG_INFINITY);
+    Ok(match options.temperature()? {
+        Kind::One => place.transform(engine, &AtTemperature { scale: Unit, masked }),
+        Kind::Zero => place.transform(engine, &OneHot { hot: 0.0, cold: f32::NEG_INFINITY, masked }),
+        Kind::Other(scale) => place.transform(engine, &AtTemperature { scale, masked }),
+    })
+}
+
+/// The operation at some temperature.
+struct AtTemperature<C> {
+    scale: C,
+    masked: f32,
+}
+
+/// What is known of some segments. Terms have the shift of the maximum.
+#[derive(Clone, Copy)]
+struct Sums {
+    max: f32,
+    /// The term of the first maximum.
+    top: f64,
+    /// The sum of all others. NaN if there is a NaN.
+    rest: f64,
+}
+
+impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
+    type Partial = Sums;
+
+    #[inline(always)]
+    fn segment<S: Simd>(&self, s: S, _: usize, segment: &mut impl Span<E>) -> Sums {
+        let row = segment.rest();
+        let max = lanes::max_reduce(s, row);
+        let shift = Shift::new(max, self.scale);
+        let term = Term::new(s, shift, self.scale);
+        if max.is_infinite() {
+            let rest = if lanes::has_nan(s, row) { f64::NAN } else { 0.0 };
+            return Sums { max, top: 0.0, rest };
+        }
+        // The group of the first maximum, once more, without it.
+        const LEN: usize = GROUP * LANES;
+        let position = lanes::position(s, row, max);
+        let (before, behind) = row.split_at(position / LEN * LEN);
+        let (group, behind) = behind.split_at(behind.len().min(LEN));
+        let mut others = [E::from_f32(f32::NEG_INFINITY); LEN];
+        group.copy_to(&mut others);
+        others[position % LEN] = E::from_f32(f32::NEG_INFINITY);
+        let mut rest = s.zero_f64();
+        for mut part in [before, Read::new(&others[..group.len()]), behind] {
+            rest = lanes::map_sum(s, &mut part, f32::NEG_INFINITY, term, rest);
+        }
+        let top = term.of(s, s.splat(max)).to_array()[0];
+        Sums { max, top: f64::from(top), rest: rest.reduce_add() }
+    }
+
+    #[inline(always)]
+    fn merge(&self, left: Sums, right: Sums) -> Sums {
+        let (larger, smaller) = if right.max > left.max { (right, left) } else { (left, right) };
+        let sum = smaller.rest + smaller.top;
+        if smaller.max == f32::NEG_INFINITY || larger.max == f32::INFINITY {
+            return Sums { rest: larger.rest + smaller.rest, ..larger };
+        }
+        let weight =
+            Shift::new(smaller.max, self.scale).weight(Shift::new(larger.max, self.scale), self.scale);
+        Sums { rest: larger.rest + sum * weight, ..larger }
+    }
+}
+
+impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
+    const STORES: bool = false;
+
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, row: &Sums, _: Option<&Sums>, _: usize, segment: &mut impl Span<E>) {
+        if let Some(value) = degenerate(row.max, row.rest, self.masked) {
+            return lanes::fill(s, segment, value);
+        }
+        let top = Shift::new(row.max, self.scale).term(row.max, self.scale);
+        let loss = libm::log1p(row.rest / top);
+        let hi = loss as f32;
+        let subtract = Subtract {
+            scale: self.scale,
+            minus_max: s.splat(self.scale.minus(row.max)),
+            hi: s.splat(hi),
+            lo: s.splat((loss - f64::from(hi)) as f32),
+        };
+        lanes::map(s, segment, 0.0, subtract);
+    }
+}
+
+/// `(z - m/T) - L`.
+struct Subtract<S: Simd, C> {
+    scale: C,
+    minus_max: S::F32,
+    hi: S::F32,
+    lo: S::F32,
+}
+
+impl<S: Simd, C: Scale> Map<S> for Subtract<S, C> {
+    #[inline(always)]
+    fn apply<const N: usize>(&self, s: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
+        for x in &mut lanes {
+            let (z, rest) = self.scale.divide(s, self.scale.shift(s, *x, self.minus_max));
+            *x = match rest {
+                None => (z - self.hi) - self.lo,
+                Some(rest) => {
+                    // The rest of an infinite z is NaN.
+                    let y = (z - self.hi) + (rest - self.lo);
+                    z.equals(s.splat(f32::NEG_INFINITY)).select(z, y)
+                }
+            };
+        }
+        lanes
+    }
+}

@@ -1,0 +1,14 @@
+//! The operations, one a file, and what they share.
+
+mod log_softmax;
+mod logsumexp;
+mod normalizer;
+mod one_hot;
+mod options;
+mod softmax;
+mod temperature;
+
+pub use log_softmax::{log_softmax, log_softmax_in_place};
+pub use logsumexp::logsumexp;
+pub use options::{MaskedRows, Softmax};
+pub use softmax::{softmax, softmax_in_place};

@@ -1,0 +1,280 @@
+//! Softmax: `p_i = exp(x_i / T) / sum_j exp(x_j / T)`.
+//!
+//! Both forms compute the same terms and the same products, and so the same bits:
+//!
+//! - *store, then scale*: one exponential an element; the terms rest in the output until the row's sum is known.
+//! - *fused two-pass*: maximum and sum in one read by segments, then each term once more, normalised. It needs no place
+//!   for the terms and no memory of the segments.
+//!
+//! # Error
+//!
+//! Against the exact softmax, in units of `u = 2^-24` relative (an ULP is between 1 and 2 of them):
+//!
+//! - a term: `2 MAX_ULP u`, and as much for the sum of terms;
+//! - the tree of a group: depth 3, so `3 u`;
+//! - `1 / S` as the sum of two floats: nothing; the product rounds once: `u`.
+//!
+//! Together `(4 MAX_ULP + 4) u`, below 7.6 u: an ULP is at least `u` relative, so the bound is 7.6 ULP.
+
+use core::mem::MaybeUninit;
+
+use crate::batch::{Engine, Grid, Place, Uninit};
+use crate::element::Element;
+use crate::error::Error;
+use crate::lanes::{self, Map, Then};
+use crate::row::{Reduce, Transform};
+use crate::rows::{Rows, RowsMut};
+use crate::simd::{F32, Simd};
+use crate::span::Span;
+
+use super::normalizer::{Normalizer, Shift, Term, degenerate, power_of_two};
+use super::one_hot::OneHot;
+use super::options::{Kind, Softmax};
+use super::temperature::{Scale, Unit};
+
+/// `softmax(x)`: each `x_i` becomes `exp(x_i) / sum_j exp(x_j)`, the probability that goes with the logit.
+///
+/// One row, on this thread, without allocation; an [`Engine`] does batches. The result is within 3 ULP of the exact
+/// softmax on ordinary rows and within 7.6 ULP on any (see [Numerics](crate#numerics)).
+///
+/// A NaN or +inf in the row makes all of it NaN; logits of -inf get exactly 0; a row of nothing but -inf becomes NaN
+/// ([`MaskedRows`](crate::MaskedRows) has the other choice).
+///
+/// # Panics
+///
+/// If the lengths differ.
+///
+/// # Examples
+///
+/// ```
+/// let mut probabilities = [0.0; 3];
+/// logits::softmax(&[0.0, 0.0, f32::NEG_INFINITY], &mut probabilities);
+/// assert_eq!(probabilities, [0.5, 0.5, 0.0]);
+/// ```
+#[track_caller]
+pub fn softmax(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "the lengths of input and output");
+    let _ = Engine::new().serial().softmax(Rows::one(x), RowsMut::one(y));
+}
+
+/// [`softmax`] of a row in place.
+///
+/// # Examples
+///
+/// ```
+/// let mut x = [1.0, 1.0, 1.0, 1.0];
+/// logits::softmax_in_place(&mut x);
+/// assert_eq!(x, [0.25; 4]);
+/// ```
+pub fn softmax_in_place(x: &mut [f32]) {
+    let _ = Engine::new().serial().softmax_in_place(RowsMut::one(x));
+}
+
+impl Engine {
+    /// [`softmax`] of each row.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShapeMismatch`] if `out` has other rows or columns than `x`. Nothing has been written then.
+    pub fn softmax(&self, x: Rows<'_>, out: RowsMut<'_>) -> Result<(), Error> {
+        self.softmax_with(x, out, &Softmax::default())
+    }
+
+    /// [`Engine::softmax`] with a temperature, or with another answer to masked rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::softmax`], and [`Error::Temperature`] if the temperature is negative or NaN.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Engine, Rows, RowsMut, Softmax};
+    ///
+    /// let logits = [2.0, 1.0, 2.0];
+    /// let mut out = [0.0; 3];
+    /// let greedy = Softmax { temperature: 0.0, ..Default::default() };
+    /// Engine::new().softmax_with(Rows::new(&logits, 3)?, RowsMut::new(&mut out, 3)?, &greedy)?;
+    /// assert_eq!(out, [1.0, 0.0, 0.0]);
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn softmax_with(&self, x: Rows<'_>, out: RowsMut<'_>, options: &Softmax) -> Result<(), Error> {
+        apply(self, Grid::apart(x, out)?, options)
+    }
+
+    /// [`softmax`] of each row, in place of the logits.
+    ///
+    /// # Errors
+    ///
+    /// None as yet: the signature is that of its kin.
+    pub fn softmax_in_place(&self, x: RowsMut<'_>) -> Result<(), Error> {
+        self.softmax_in_place_with(x, &Softmax::default())
+    }
+
+    /// [`Engine::softmax_with`], in place of the logits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Temperature`] if the temperature is negative or NaN.
+    pub fn softmax_in_place_with(&self, x: RowsMut<'_>, options: &Softmax) -> Result<(), Error> {
+        apply(self, Grid::InPlace(x), options)
+    }
+
+    /// [`softmax`] of each row into memory that need not be initialised, contiguous rows as long as those of `x`.
+    ///
+    /// Gives back the same memory, initialised.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RaggedRows`] or [`Error::ShapeMismatch`] if `out` does not hold just as many elements as `x` has.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Engine, Rows};
+    ///
+    /// let logits = [0.0, 0.0];
+    /// let mut spare = Vec::with_capacity(2);
+    /// let out = Engine::new().softmax_uninit(Rows::new(&logits, 2)?, &mut spare.spare_capacity_mut()[..2])?;
+    /// assert_eq!(out, [0.5; 2]);
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn softmax_uninit<'a>(
+        &self,
+        x: Rows<'_>,
+        out: &'a mut [MaybeUninit<f32>],
+    ) -> Result<&'a mut [f32], Error> {
+        self.softmax_uninit_with(x, out, &Softmax::default())
+    }
+
+    /// [`Engine::softmax_uninit`] with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::softmax_uninit`], and [`Error::Temperature`] if the temperature is negative or NaN.
+    pub fn softmax_uninit_with<'a>(
+        &self,
+        x: Rows<'_>,
+        out: &'a mut [MaybeUninit<f32>],
+        options: &Softmax,
+    ) -> Result<&'a mut [f32], Error> {
+        apply(self, Uninit::new(x, out)?, options)
+    }
+}
+
+fn apply<'a, P: Place<'a, f32>>(engine: &Engine, place: P, options: &Softmax) -> Result<P::Written, Error> {
+    let masked = options.masked_rows.value(0.0);
+    Ok(match options.temperature()? {
+        Kind::One => place.transform(engine, &AtTemperature { scale: Unit, masked }),
+        Kind::Zero => place.transform(engine, &OneHot { hot: 1.0, cold: 0.0, masked }),
+        Kind::Other(scale) => place.transform(engine, &AtTemperature { scale, masked }),
+    })
+}
+
+/// The operation at some temperature.
+struct AtTemperature<C> {
+    scale: C,
+    masked: f32,
+}
+
+impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
+    type Partial = Normalizer;
+
+    #[inline(always)]
+    fn segment<S: Simd>(&self, s: S, _: usize, segment: &mut impl Span<E>) -> Normalizer {
+        Normalizer::of_segment(s, segment, self.scale)
+    }
+
+    #[inline(always)]
+    fn merge(&self, left: Normalizer, right: Normalizer) -> Normalizer {
+        left.merge(right, self.scale)
+    }
+}
+
+impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
+    const STORES: bool = E::KEEPS_LANES;
+
+    #[inline(always)]
+    fn finish<S: Simd>(
+        &self,
+        s: S,
+        row: &Normalizer,
+        stored: Option<&Normalizer>,
+        _: usize,
+        segment: &mut impl Span<E>,
+    ) {
+        if let Some(value) = degenerate(row.max, row.sum, self.masked) {
+            return lanes::fill(s, segment, value);
+        }
+        let max = match stored {
+            Some(segment) => segment.max,
+            None => lanes::max_reduce(s, segment.rest()),
+        };
+        let shift = Shift::new(max, self.scale);
+        let factor = row.factor(max, self.scale);
+        match (stored, factor < SMALL) {
+            (Some(_), false) => normalize(s, segment, Factor::new(s, factor)),
+            (Some(_), true) => normalize(s, segment, small_factor(s, factor)),
+            (None, small) => {
+                let term = Term::new(s, shift, self.scale);
+                if small {
+                    lanes::map(s, segment, f32::NEG_INFINITY, Then(term, small_factor(s, factor)));
+                } else {
+                    lanes::map(s, segment, f32::NEG_INFINITY, Then(term, Factor::new(s, factor)));
+                }
+            }
+        }
+    }
+}
+
+/// Multiplies the terms of a segment by the factor that makes them probabilities.
+#[inline(always)]
+fn normalize<S: Simd, E: Element>(s: S, segment: &mut impl Span<E>, factor: impl Map<S>) {
+    lanes::map(s, segment, 0.0, factor);
+}
+
+/// Below this a factor in two floats is not precise any more.
+const SMALL: f64 = power_of_two(-100);
+
+/// `factor = hi + lo`, so that its own rounding is no part of the error: a row of one element gives exactly 1.
+struct Factor<V> {
+    hi: V,
+    lo: V,
+}
+
+impl<V: F32> Factor<V> {
+    #[inline(always)]
+    fn new<S: Simd<F32 = V>>(s: S, factor: f64) -> Self {
+        let hi = factor as f32;
+        Self { hi: s.splat(hi), lo: s.splat((factor - f64::from(hi)) as f32) }
+    }
+}
+
+impl<S: Simd> Map<S> for Factor<S::F32> {
+    #[inline(always)]
+    fn apply<const N: usize>(&self, _: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
+        for x in &mut lanes {
+            *x = x.mul_add(self.hi, *x * self.lo);
+        }
+        lanes
+    }
+}
+
+/// A factor below [`SMALL`] in two steps. The first is exact unless the result is 0 anyway.
+#[inline(always)]
+fn small_factor<S: Simd>(s: S, factor: f64) -> impl Map<S> {
+    Then(Times(s.splat(power_of_two(-96) as f32)), Factor::new(s, factor * power_of_two(96)))
+}
+
+/// Multiplies by a constant.
+struct Times<V>(V);
+
+impl<S: Simd> Map<S> for Times<S::F32> {
+    #[inline(always)]
+    fn apply<const N: usize>(&self, _: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
+        for x in &mut lanes {
+            *x = *x * self.0;
+        }
+        lanes
+    }
+}

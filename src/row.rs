@@ -1,0 +1,271 @@
+//! One row: cut into segments, which are merged from the left, by one thread or by several.
+//!
+//! An operation says what it does with a segment ([`Reduce`], [`Transform`]); where rows are cut is said here, and depends
+//! on nothing but the length: so neither the number of threads nor the place of a row in its batch shows in the bits.
+
+use crate::element::Element;
+use crate::simd::isa::Machine;
+use crate::simd::{Kernel, Simd};
+use crate::span::{Read, Span, Write};
+use crate::threads::{Divide, Workers};
+
+/// Elements of a segment: as many as stay in the first-level cache between its maximum and its exponentials.
+pub const SEGMENT: usize = 4096;
+
+/// Segments whose partial results are kept at a time, on the stack.
+pub const WINDOW: usize = 64;
+
+/// What an operation learns from a row in one read.
+pub trait Reduce<E: Element>: Sync {
+    /// What is known of some neighbouring segments.
+    type Partial: Copy + Send + Sync;
+
+    /// Reads the segment that begins `at` so many elements, and replaces it if it is written.
+    fn segment<S: Simd>(&self, s: S, at: usize, segment: &mut impl Span<E>) -> Self::Partial;
+
+    /// Merges what is known of neighbours.
+    fn merge(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
+}
+
+/// An operation that writes as many elements as it reads, once it knows the whole row.
+pub trait Transform<E: Element>: Reduce<E> {
+    /// Whether [`Reduce::segment`] is to write, in rows of up to [`WINDOW`] segments.
+    const STORES: bool;
+
+    /// Writes the segment that begins `at` so many elements. `stored` is what is known of the segment alone if [`Reduce::segment`] has written it.
+    fn finish<S: Simd>(
+        &self,
+        s: S,
+        row: &Self::Partial,
+        stored: Option<&Self::Partial>,
+        at: usize,
+        segment: &mut impl Span<E>,
+    );
+}
+
+/// Does a row that is one segment.
+#[inline(always)]
+pub fn transform_segment<S: Simd, E: Element, T: Transform<E>>(s: S, mut row: Write<'_, E>, operation: &T) {
+    if T::STORES {
+        let (mut first, written) = row.begin();
+        let known = operation.segment(s, 0, &mut first);
+        row = written.by(first);
+        operation.finish(s, &known, Some(&known), 0, &mut row);
+    } else {
+        let known = operation.segment(s, 0, &mut row.rest());
+        operation.finish(s, &known, None, 0, &mut row);
+    }
+    assert!(row.rest().is_empty(), "an operation has left something");
+}
+
+/// What is known of a row that has elements.
+pub fn reduce_row<E: Element, R: Reduce<E>>(workers: Workers, row: Read<'_, E>, operation: &R) -> R::Partial {
+    let (mut at, mut rest) = (0, row);
+    let mut known = None;
+    while !rest.is_empty() {
+        let (window, behind) = rest.split_at(rest.len().min(WINDOW * SEGMENT));
+        rest = behind;
+        let mut partials = [None; WINDOW];
+        let partials = &mut partials[..window.len().div_ceil(SEGMENT)];
+        workers.run(ReduceSegments { at, rest: window, partials: &mut *partials, operation });
+        at += window.len();
+        known = partials.iter().fold(known, |left, right| merge(operation, left, *right));
+    }
+    known.expect("a row that has elements")
+}
+
+/// Does a row that has elements.
+pub fn transform_row<E: Element, T: Transform<E>>(workers: Workers, row: Write<'_, E>, operation: &T) {
+    let len = row.rest().len();
+    if !T::STORES || len > WINDOW * SEGMENT {
+        let known = reduce_row(workers, row.rest(), operation);
+        workers.run(WriteSegments { at: 0, rest: row, known: &known, operation });
+        return;
+    }
+    let mut stored = [const { None }; WINDOW];
+    let stored = &mut stored[..len.div_ceil(SEGMENT)];
+    workers.run(StoreSegments { at: 0, rest: row, stored: &mut *stored, operation });
+    let partials = stored.iter().map(|segment| segment.as_ref().map(|(partial, _)| *partial));
+    let known = partials.fold(None, |left, right| merge(operation, left, right));
+    let known = known.expect("a row that has elements");
+    workers.run(FinishSegments { at: 0, stored, known: &known, operation });
+}
+
+fn merge<E: Element, R: Reduce<E>>(
+    operation: &R,
+    left: Option<R::Partial>,
+    right: Option<R::Partial>,
+) -> Option<R::Partial> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(operation.merge(left, right)),
+        (one, None) | (None, one) => one,
+    }
+}
+
+/// Reads each segment.
+struct ReduceSegments<'a, 'w, E: Element, R: Reduce<E>> {
+    at: usize,
+    rest: Read<'a, E>,
+    partials: &'w mut [Option<R::Partial>],
+    operation: &'w R,
+}
+
+impl<E: Element, R: Reduce<E>> Kernel for ReduceSegments<'_, '_, E, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (mut at, mut rest) = (self.at, self.rest);
+        for partial in self.partials {
+            let (mut segment, behind) = rest.split_at(rest.len().min(SEGMENT));
+            rest = behind;
+            *partial = Some(self.operation.segment(s, at, &mut segment));
+            at += SEGMENT;
+        }
+    }
+}
+
+impl<E: Element, R: Reduce<E>> Divide for ReduceSegments<'_, '_, E, R> {
+    fn run(self, machine: Machine) {
+        machine.run(self);
+    }
+
+    fn elements(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn halve(self) -> Result<(Self, Self), Self> {
+        let half = self.partials.len() / 2;
+        let (rest, partials) = (self.rest.split_at(half * SEGMENT), self.partials.split_at_mut(half));
+        Ok((
+            Self { rest: rest.0, partials: partials.0, ..self },
+            Self { at: self.at + half * SEGMENT, rest: rest.1, partials: partials.1, ..self },
+        ))
+    }
+}
+
+/// Reads and writes each segment, for [`FinishSegments`].
+struct StoreSegments<'a, 'w, E: Element, T: Transform<E>> {
+    at: usize,
+    rest: Write<'a, E>,
+    stored: &'w mut [Option<(T::Partial, Write<'a, E>)>],
+    operation: &'w T,
+}
+
+impl<E: Element, T: Transform<E>> Kernel for StoreSegments<'_, '_, E, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (mut at, mut rest) = (self.at, self.rest);
+        for stored in self.stored {
+            let len = rest.rest().len();
+            let (segment, behind) = rest.split_at(len.min(SEGMENT));
+            rest = behind;
+            let (mut segment, written) = segment.begin();
+            let partial = self.operation.segment(s, at, &mut segment);
+            *stored = Some((partial, written.by(segment)));
+            at += SEGMENT;
+        }
+    }
+}
+
+impl<E: Element, T: Transform<E>> Divide for StoreSegments<'_, '_, E, T> {
+    fn run(self, machine: Machine) {
+        machine.run(self);
+    }
+
+    fn elements(&self) -> usize {
+        self.rest.rest().len()
+    }
+
+    fn halve(self) -> Result<(Self, Self), Self> {
+        let half = self.stored.len() / 2;
+        let (rest, stored) = (self.rest.split_at(half * SEGMENT), self.stored.split_at_mut(half));
+        let operation = self.operation;
+        Ok((
+            Self { at: self.at, rest: rest.0, stored: stored.0, operation },
+            Self { at: self.at + half * SEGMENT, rest: rest.1, stored: stored.1, operation },
+        ))
+    }
+}
+
+/// Passes each stored segment once more.
+struct FinishSegments<'a, 'w, E: Element, T: Transform<E>> {
+    at: usize,
+    stored: &'w mut [Option<(T::Partial, Write<'a, E>)>],
+    known: &'w T::Partial,
+    operation: &'w T,
+}
+
+impl<E: Element, T: Transform<E>> Kernel for FinishSegments<'_, '_, E, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut at = self.at;
+        for (partial, segment) in self.stored.iter_mut().flatten() {
+            self.operation.finish(s, self.known, Some(partial), at, segment);
+            assert!(segment.rest().is_empty(), "an operation has left something");
+            at += SEGMENT;
+        }
+    }
+}
+
+impl<E: Element, T: Transform<E>> Divide for FinishSegments<'_, '_, E, T> {
+    fn run(self, machine: Machine) {
+        machine.run(self);
+    }
+
+    fn elements(&self) -> usize {
+        self.stored.len() * SEGMENT
+    }
+
+    fn halve(self) -> Result<(Self, Self), Self> {
+        let half = self.stored.len() / 2;
+        let (first, second) = self.stored.split_at_mut(half);
+        Ok((Self { stored: first, ..self }, Self { at: self.at + half * SEGMENT, stored: second, ..self }))
+    }
+}
+
+/// Writes each segment of a row that has only been read.
+struct WriteSegments<'a, 'w, E: Element, T: Transform<E>> {
+    at: usize,
+    rest: Write<'a, E>,
+    known: &'w T::Partial,
+    operation: &'w T,
+}
+
+impl<E: Element, T: Transform<E>> Kernel for WriteSegments<'_, '_, E, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (mut at, mut rest) = (self.at, self.rest);
+        while !rest.rest().is_empty() {
+            let len = rest.rest().len();
+            let (segment, behind) = rest.split_at(len.min(SEGMENT));
+            rest = behind;
+            let (mut segment, written) = segment.begin();
+            self.operation.finish(s, self.known, None, at, &mut segment);
+            written.by(segment);
+            at += SEGMENT;
+        }
+    }
+}
+
+impl<E: Element, T: Transform<E>> Divide for WriteSegments<'_, '_, E, T> {
+    fn run(self, machine: Machine) {
+        machine.run(self);
+    }
+
+    fn elements(&self) -> usize {
+        self.rest.rest().len()
+    }
+
+    fn halve(self) -> Result<(Self, Self), Self> {
+        let half = self.rest.rest().len() / SEGMENT / 2;
+        let (first, second) = self.rest.split_at(half * SEGMENT);
+        Ok((Self { rest: first, ..self }, Self { at: self.at + half * SEGMENT, rest: second, ..self }))
+    }
+}

@@ -1,0 +1,245 @@
+//! Two `__m256`: AVX2 with FMA.
+#![expect(unsafe_code, reason = "intrinsics: a token exists only where this CPU has them")]
+
+use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
+use core::ops::{Add, Mul, Sub};
+
+use super::{Kernel, LANES, Simd};
+
+/// Proof of AVX2, FMA and F16C: only [`Avx2::new`] makes one.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx2(());
+
+#[derive(Debug, Clone, Copy)]
+pub struct F32([__m256; 2]);
+
+#[derive(Debug, Clone, Copy)]
+pub struct F64([__m256d; 4]);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Mask([__m256; 2]);
+
+impl Avx2 {
+    #[inline]
+    pub fn new() -> Option<Self> {
+        super::isa::has!("avx2" && "fma" && "f16c").then_some(Self(()))
+    }
+}
+
+/// Runs intrinsics.
+macro_rules! intrinsics {
+    ($($body:tt)*) => {
+        // SAFETY: a token or a vector made by one is at hand, so this CPU has the instructions; the pointers, where
+        // there are any, are those of arrays and slices as long as what is loaded or stored.
+        unsafe { $($body)* }
+    };
+}
+
+/// The same for both halves, spelt out: a closure would be a function of its own, without this backend's instructions.
+macro_rules! halves {
+    ($i:ident => $half:expr) => {
+        intrinsics! {
+            [
+                { const $i: usize = 0; $half },
+                { const $i: usize = 1; $half },
+            ]
+        }
+    };
+}
+
+impl Simd for Avx2 {
+    const FUSED: bool = true;
+
+    type F32 = F32;
+    type F64 = F64;
+
+    #[inline]
+    fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn entry<K: Kernel>(token: Avx2, kernel: K) -> K::Output {
+            kernel.run(token)
+        }
+        intrinsics! { entry(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32 {
+        F32([intrinsics! { _mm256_set1_ps(value) }; 2])
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> F32 {
+        F32(intrinsics! { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from[8..].as_ptr())] })
+    }
+
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> F32 {
+        let mask = first_lanes(from.len());
+        // The upper half may begin behind the slice; then its mask is empty and nothing is read.
+        let start = from.as_ptr();
+        F32(halves!(I => {
+            let loaded = _mm256_maskload_ps(start.wrapping_add(8 * I), mask[I]);
+            _mm256_blendv_ps(_mm256_set1_ps(fill), loaded, _mm256_castsi256_ps(mask[I]))
+        }))
+    }
+
+    #[inline(always)]
+    fn zero_f64(self) -> F64 {
+        F64([intrinsics! { _mm256_setzero_pd() }; 4])
+    }
+}
+
+/// The masks of the first `len` lanes, for fewer than all: a window on ones, then zeros.
+#[inline(always)]
+fn first_lanes(len: usize) -> [__m256i; 2] {
+    const WINDOW: [i32; 2 * LANES] = {
+        let mut window = [0; 2 * LANES];
+        let mut i = 0;
+        while i < LANES {
+            window[i] = -1;
+            i += 1;
+        }
+        window
+    };
+    assert!(len < LANES);
+    let window = &WINDOW[LANES - len..][..LANES];
+    intrinsics! {
+        [
+            _mm256_loadu_si256(window.as_ptr().cast()),
+            _mm256_loadu_si256(window[8..].as_ptr().cast()),
+        ]
+    }
+}
+
+impl super::F32 for F32 {
+    type F64 = F64;
+    type Mask = Mask;
+
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        F32(halves!(I => _mm256_fmadd_ps(self.0[I], b.0[I], c.0[I])))
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        F32(halves!(I => _mm256_max_ps(self.0[I], other.0[I])))
+    }
+
+    #[inline(always)]
+    fn equals(self, other: Self) -> Mask {
+        Mask(halves!(I => _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0[I], other.0[I])))
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        F32(halves!(I => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0[I])))))
+    }
+
+    #[inline(always)]
+    fn widen(self) -> F64 {
+        let [low, high] = self.0;
+        F64(intrinsics! {
+            [
+                _mm256_cvtps_pd(_mm256_castps256_ps128(low)),
+                _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(low)),
+                _mm256_cvtps_pd(_mm256_castps256_ps128(high)),
+                _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(high)),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        intrinsics! {
+            _mm256_storeu_ps(lanes.as_mut_ptr(), self.0[0]);
+            _mm256_storeu_ps(lanes[8..].as_mut_ptr(), self.0[1]);
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [MaybeUninit<f32>; LANES]) {
+        intrinsics! {
+            _mm256_storeu_ps(to.as_mut_ptr().cast(), self.0[0]);
+            _mm256_storeu_ps(to[8..].as_mut_ptr().cast(), self.0[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn store_partial(self, to: &mut [MaybeUninit<f32>]) {
+        let mask = first_lanes(to.len());
+        let start: *mut f32 = to.as_mut_ptr().cast();
+        intrinsics! {
+            _mm256_maskstore_ps(start, mask[0], self.0[0]);
+            _mm256_maskstore_ps(start.wrapping_add(8), mask[1], self.0[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_max(self) -> f32 {
+        intrinsics! {
+            let x = _mm256_max_ps(self.0[0], self.0[1]);
+            let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+}
+
+impl super::F64 for F64 {
+    #[inline(always)]
+    fn to_array(self) -> [f64; LANES] {
+        let mut lanes = [0.0; LANES];
+        for (quarter, lanes) in self.0.into_iter().zip(lanes.as_chunks_mut::<4>().0) {
+            intrinsics! { _mm256_storeu_pd(lanes.as_mut_ptr(), quarter) }
+        }
+        lanes
+    }
+}
+
+impl super::Mask<F32> for Mask {
+    #[inline(always)]
+    fn select(self, if_set: F32, if_clear: F32) -> F32 {
+        F32(halves!(I => _mm256_blendv_ps(if_clear.0[I], if_set.0[I], self.0[I])))
+    }
+
+    #[inline(always)]
+    fn bits(self) -> u16 {
+        let [low, high] = halves!(I => _mm256_movemask_ps(self.0[I]));
+        (low | high << 8) as u16
+    }
+}
+
+macro_rules! operators {
+    ($($operator:ident $method:ident $intrinsic:ident),*) => {$(
+        impl $operator for F32 {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                F32(halves!(I => $intrinsic(self.0[I], other.0[I])))
+            }
+        }
+    )*};
+}
+
+operators!(Add add _mm256_add_ps, Sub sub _mm256_sub_ps, Mul mul _mm256_mul_ps);
+
+impl Add for F64 {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        let (a, b) = (self.0, other.0);
+        F64(intrinsics! {
+            [
+                _mm256_add_pd(a[0], b[0]),
+                _mm256_add_pd(a[1], b[1]),
+                _mm256_add_pd(a[2], b[2]),
+                _mm256_add_pd(a[3], b[3]),
+            ]
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! One `__m512`: AVX-512 F, VL, BW and DQ.
+#![expect(unsafe_code, reason = "intrinsics: a token exists only where this CPU has them")]
+
+use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
+use core::ops::{Add, Mul, Sub};
+
+use super::{Kernel, LANES, Simd};
+
+/// Proof of AVX-512 F, VL, BW and DQ: only [`Avx512::new`] makes one.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512(());
+
+#[derive(Debug, Clone, Copy)]
+pub struct F32(__m512);
+
+#[derive(Debug, Clone, Copy)]
+pub struct F64([__m512d; 2]);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Mask(__mmask16);
+
+impl Avx512 {
+    #[inline]
+    pub fn new() -> Option<Self> {
+        let here = super::isa::has!("avx512f" && "avx512vl" && "avx512bw" && "avx512dq" && "avx2" && "fma");
+        here.then_some(Self(()))
+    }
+}
+
+/// Runs intrinsics.
+macro_rules! intrinsics {
+    ($($body:tt)*) => {
+        // SAFETY: a token or a vector made by one is at hand, so this CPU has the instructions; the pointers, where
+        // there are any, are those of arrays and slices as long as what is loaded or stored.
+        unsafe { $($body)* }
+    };
+}
+
+impl Simd for Avx512 {
+    const FUSED: bool = true;
+
+    type F32 = F32;
+    type F64 = F64;
+
+    #[inline]
+    fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+        fn entry<K: Kernel>(token: Avx512, kernel: K) -> K::Output {
+            kernel.run(token)
+        }
+        intrinsics! { entry(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32 {
+        F32(intrinsics! { _mm512_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> F32 {
+        F32(intrinsics! { _mm512_loadu_ps(from.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> F32 {
+        let mask = first_lanes(from.len());
+        F32(intrinsics! { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, from.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn zero_f64(self) -> F64 {
+        F64([intrinsics! { _mm512_setzero_pd() }; 2])
+    }
+}
+
+/// The mask of the first `len` lanes, for fewer than all.
+#[inline(always)]
+fn first_lanes(len: usize) -> __mmask16 {
+    assert!(len < LANES);
+    (1 << len) - 1
+}
+
+impl super::F32 for F32 {
+    type F64 = F64;
+    type Mask = Mask;
+
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        F32(intrinsics! { _mm512_fmadd_ps(self.0, b.0, c.0) })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        F32(intrinsics! { _mm512_max_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn equals(self, other: Self) -> Mask {
+        Mask(intrinsics! { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        F32(intrinsics! { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0))) })
+    }
+
+    #[inline(always)]
+    fn widen(self) -> F64 {
+        F64(intrinsics! {
+            [
+                _mm512_cvtps_pd(_mm512_castps512_ps256(self.0)),
+                _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(self.0)),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        intrinsics! { _mm512_storeu_ps(lanes.as_mut_ptr(), self.0) };
+        lanes
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [MaybeUninit<f32>; LANES]) {
+        intrinsics! { _mm512_storeu_ps(to.as_mut_ptr().cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn store_partial(self, to: &mut [MaybeUninit<f32>]) {
+        let mask = first_lanes(to.len());
+        intrinsics! { _mm512_mask_storeu_ps(to.as_mut_ptr().cast(), mask, self.0) }
+    }
+
+    #[inline(always)]
+    fn reduce_max(self) -> f32 {
+        intrinsics! { _mm512_reduce_max_ps(self.0) }
+    }
+}
+
+impl super::F64 for F64 {
+    #[inline(always)]
+    fn to_array(self) -> [f64; LANES] {
+        let mut lanes = [0.0; LANES];
+        intrinsics! {
+            _mm512_storeu_pd(lanes.as_mut_ptr(), self.0[0]);
+            _mm512_storeu_pd(lanes[8..].as_mut_ptr(), self.0[1]);
+        }
+        lanes
+    }
+}
+
+impl super::Mask<F32> for Mask {
+    #[inline(always)]
+    fn select(self, if_set: F32, if_clear: F32) -> F32 {
+        F32(intrinsics! { _mm512_mask_blend_ps(self.0, if_clear.0, if_set.0) })
+    }
+
+    #[inline(always)]
+    fn bits(self) -> u16 {
+        self.0
+    }
+}
+
+macro_rules! operators {
+    ($($operator:ident $method:ident $intrinsic:ident),*) => {$(
+        impl $operator for F32 {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                F32(intrinsics! { $intrinsic(self.0, other.0) })
+            }
+        }
+    )*};
+}
+
+operators!(Add add _mm512_add_ps, Sub sub _mm512_sub_ps, Mul mul _mm512_mul_ps);
+
+impl Add for F64 {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        F64(intrinsics! { [_mm512_add_pd(self.0[0], other.0[0]), _mm512_add_pd(self.0[1], other.0[1])] })
+    }
+}

@@ -1,0 +1,136 @@
+//! One machine of 16 lanes, and the instruction sets that it is made of.
+//!
+//! A kernel is written once, against [`Simd`]; every backend gives it vectors of 16 lanes, in as many registers as
+//! that takes. Lane operations are IEEE-exact and every order of additions is fixed here, so a kernel gives the same
+//! bits on every backend that fuses multiply and add ([`Simd::FUSED`]).
+//!
+//! A backend is a token, a type without data that exists only where its instructions do: [`isa`] makes tokens after
+//! asking the CPU, vectors are made by tokens and by each other, and that is the whole argument for the `unsafe` in
+//! the backend files.
+
+use core::mem::MaybeUninit;
+use core::ops::{Add, Mul, Sub};
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod isa;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon;
+mod portable;
+mod scalar;
+
+/// The lanes of a vector.
+pub const LANES: usize = 16;
+
+/// Work that runs on any backend: what a closure would be, if closures could be generic.
+pub trait Kernel {
+    type Output;
+
+    /// Implementations are `#[inline(always)]`: everything below the entry of a backend must end up inside it, or it
+    /// is compiled without the backend's instructions.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// A token for an instruction set, and the source of its vectors.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// Whether [`F32::mul_add`] rounds once.
+    const FUSED: bool;
+
+    type F32: F32<F64 = Self::F64>;
+    type F64: F64;
+
+    /// Runs a kernel as a function compiled for this instruction set.
+    fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
+
+    fn splat(self, value: f32) -> Self::F32;
+
+    fn load(self, from: &[f32; LANES]) -> Self::F32;
+
+    /// The elements of a slice shorter than a vector, and `fill` behind them.
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::F32 {
+        let mut lanes = [fill; LANES];
+        lanes[..from.len()].copy_from_slice(from);
+        self.load(&lanes)
+    }
+
+    fn zero_f64(self) -> Self::F64;
+}
+
+/// 16 lanes of `f32`.
+pub trait F32: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+    type F64: F64;
+    type Mask: Mask<Self>;
+
+    /// `self * b + c`, rounded once if [`Simd::FUSED`].
+    fn mul_add(self, b: Self, c: Self) -> Self;
+
+    /// `if self > other { self } else { other }`: `other` where either is NaN, and where both are zeros.
+    fn max(self, other: Self) -> Self;
+
+    /// Equal lanes; NaN equals nothing and -0 equals +0.
+    fn equals(self, other: Self) -> Self::Mask;
+
+    /// The low nine bits of each lane's representation, moved up to where sign and exponent stand.
+    ///
+    /// Of the sum of an integer and `1.5 * 2^23` this makes the power of two whose biased exponent is that integer.
+    fn low_bits_to_exponent(self) -> Self;
+
+    fn widen(self) -> Self::F64;
+
+    fn to_array(self) -> [f32; LANES];
+
+    #[inline(always)]
+    fn store(self, to: &mut [MaybeUninit<f32>; LANES]) {
+        *to = self.to_array().map(MaybeUninit::new);
+    }
+
+    /// Stores the first lanes, as many as `to` is long: fewer than a vector has.
+    #[inline(always)]
+    fn store_partial(self, to: &mut [MaybeUninit<f32>]) {
+        for (to, lane) in to.iter_mut().zip(self.to_array()) {
+            to.write(lane);
+        }
+    }
+
+    /// The largest lane, in no particular order: NaN and the sign of zero are the caller's.
+    #[inline(always)]
+    fn reduce_max(self) -> f32 {
+        let lanes = self.to_array();
+        fold(lanes, |a, b| if a > b { a } else { b })
+    }
+}
+
+/// 16 lanes of `f64`.
+pub trait F64: Copy + Add<Output = Self> {
+    fn to_array(self) -> [f64; LANES];
+
+    /// The sum of the lanes, folded 16 -> 8 -> 4 -> 2 -> 1.
+    #[inline(always)]
+    fn reduce_add(self) -> f64 {
+        fold(self.to_array(), |a, b| a + b)
+    }
+}
+
+/// One bit for each lane.
+pub trait Mask<V>: Copy {
+    /// `if_set` where the mask is set, `if_clear` elsewhere.
+    fn select(self, if_set: V, if_clear: V) -> V;
+
+    /// The mask as bits, lane 0 lowest.
+    fn bits(self) -> u16;
+}
+
+#[inline(always)]
+fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}

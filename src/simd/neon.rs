@@ -1,0 +1,179 @@
+//! Four `float32x4_t`: NEON on 64-bit Arm.
+#![expect(unsafe_code, reason = "intrinsics: this module is compiled only where NEON is part of the target")]
+
+use core::arch::aarch64::*;
+use core::ops::{Add, Mul, Sub};
+
+use super::{Kernel, LANES, Simd};
+
+/// Proof of NEON: only [`Neon::new`] makes one, and it is compiled only for targets that have NEON.
+#[derive(Debug, Clone, Copy)]
+pub struct Neon(());
+
+#[derive(Debug, Clone, Copy)]
+pub struct F32([float32x4_t; 4]);
+
+#[derive(Debug, Clone, Copy)]
+pub struct F64([float64x2_t; 8]);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Mask([uint32x4_t; 4]);
+
+impl Neon {
+    #[inline]
+    pub fn new() -> Option<Self> {
+        Some(Self(()))
+    }
+}
+
+/// Runs intrinsics.
+macro_rules! intrinsics {
+    ($($body:tt)*) => {
+        // SAFETY: the target has NEON, or this module would not be compiled; the pointers, where there are any, are
+        // those of arrays as long as what is loaded or stored.
+        unsafe { $($body)* }
+    };
+}
+
+/// The same for each of four registers, spelt out: a closure would be a function of its own.
+macro_rules! quarters {
+    ($i:ident => $quarter:expr) => {
+        intrinsics! {
+            [
+                { const $i: usize = 0; $quarter },
+                { const $i: usize = 1; $quarter },
+                { const $i: usize = 2; $quarter },
+                { const $i: usize = 3; $quarter },
+            ]
+        }
+    };
+}
+
+impl Simd for Neon {
+    const FUSED: bool = true;
+
+    type F32 = F32;
+    type F64 = F64;
+
+    #[inline(always)]
+    fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32 {
+        F32([intrinsics! { vdupq_n_f32(value) }; 4])
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> F32 {
+        F32(quarters!(I => vld1q_f32(from[4 * I..].as_ptr())))
+    }
+
+    #[inline(always)]
+    fn zero_f64(self) -> F64 {
+        F64([intrinsics! { vdupq_n_f64(0.0) }; 8])
+    }
+}
+
+impl super::F32 for F32 {
+    type F64 = F64;
+    type Mask = Mask;
+
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        F32(quarters!(I => vfmaq_f32(c.0[I], self.0[I], b.0[I])))
+    }
+
+    // Not `vmaxq_f32`, which has its own rules for NaN and zeros.
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        F32(quarters!(I => vbslq_f32(vcgtq_f32(self.0[I], other.0[I]), self.0[I], other.0[I])))
+    }
+
+    #[inline(always)]
+    fn equals(self, other: Self) -> Mask {
+        Mask(quarters!(I => vceqq_f32(self.0[I], other.0[I])))
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        F32(quarters!(I => vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(self.0[I])))))
+    }
+
+    #[inline(always)]
+    fn widen(self) -> F64 {
+        let pairs = quarters!(I => [vcvt_f64_f32(vget_low_f32(self.0[I])), vcvt_high_f64_f32(self.0[I])]);
+        F64([
+            pairs[0][0],
+            pairs[0][1],
+            pairs[1][0],
+            pairs[1][1],
+            pairs[2][0],
+            pairs[2][1],
+            pairs[3][0],
+            pairs[3][1],
+        ])
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        for (quarter, lanes) in self.0.into_iter().zip(lanes.as_chunks_mut::<4>().0) {
+            intrinsics! { vst1q_f32(lanes.as_mut_ptr(), quarter) }
+        }
+        lanes
+    }
+}
+
+impl super::F64 for F64 {
+    #[inline(always)]
+    fn to_array(self) -> [f64; LANES] {
+        let mut lanes = [0.0; LANES];
+        for (pair, lanes) in self.0.into_iter().zip(lanes.as_chunks_mut::<2>().0) {
+            intrinsics! { vst1q_f64(lanes.as_mut_ptr(), pair) }
+        }
+        lanes
+    }
+}
+
+impl super::Mask<F32> for Mask {
+    #[inline(always)]
+    fn select(self, if_set: F32, if_clear: F32) -> F32 {
+        F32(quarters!(I => vbslq_f32(self.0[I], if_set.0[I], if_clear.0[I])))
+    }
+
+    #[inline(always)]
+    fn bits(self) -> u16 {
+        const WEIGHTS: [u32; 4] = [1, 2, 4, 8];
+        let nibbles = quarters!(I => vaddvq_u32(vandq_u32(self.0[I], vld1q_u32(WEIGHTS.as_ptr()))));
+        (nibbles[0] | nibbles[1] << 4 | nibbles[2] << 8 | nibbles[3] << 12) as u16
+    }
+}
+
+macro_rules! operators {
+    ($($operator:ident $method:ident $intrinsic:ident),*) => {$(
+        impl $operator for F32 {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                F32(quarters!(I => $intrinsic(self.0[I], other.0[I])))
+            }
+        }
+    )*};
+}
+
+operators!(Add add vaddq_f32, Sub sub vsubq_f32, Mul mul vmulq_f32);
+
+impl Add for F64 {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        let (a, b) = (self.0, other.0);
+        let [low, high] =
+            [quarters!(I => vaddq_f64(a[I], b[I])), quarters!(I => vaddq_f64(a[I + 4], b[I + 4]))];
+        F64([low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]])
+    }
+}

@@ -1,0 +1,132 @@
+//! The reference machine: an array and core's arithmetic. It runs under any checker and judges the other backends.
+
+use core::ops::{Add, Mul, Sub};
+
+use super::{Kernel, LANES, Simd};
+
+/// Always there.
+#[derive(Debug, Clone, Copy)]
+pub struct Scalar;
+
+#[derive(Debug, Clone, Copy)]
+pub struct F32([f32; LANES]);
+
+#[derive(Debug, Clone, Copy)]
+pub struct F64([f64; LANES]);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Mask([bool; LANES]);
+
+#[inline(always)]
+fn zip<T: Copy, U>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> U) -> [U; LANES] {
+    core::array::from_fn(|i| f(a[i], b[i]))
+}
+
+impl Simd for Scalar {
+    const FUSED: bool = true;
+
+    type F32 = F32;
+    type F64 = F64;
+
+    #[inline(always)]
+    fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32 {
+        F32([value; LANES])
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> F32 {
+        F32(*from)
+    }
+
+    #[inline(always)]
+    fn zero_f64(self) -> F64 {
+        F64([0.0; LANES])
+    }
+}
+
+impl super::F32 for F32 {
+    type F64 = F64;
+    type Mask = Mask;
+
+    // A call: where the target has no fused multiply-add this is 16 calls, and inlined hundreds of times.
+    #[inline(never)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        F32(core::array::from_fn(|i| mul_add(self.0[i], b.0[i], c.0[i])))
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        F32(zip(self.0, other.0, |a, b| if a > b { a } else { b }))
+    }
+
+    #[inline(always)]
+    fn equals(self, other: Self) -> Mask {
+        Mask(zip(self.0, other.0, |a, b| a == b))
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        F32(self.0.map(|x| f32::from_bits(x.to_bits() << 23)))
+    }
+
+    #[inline(always)]
+    fn widen(self) -> F64 {
+        F64(self.0.map(f64::from))
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        self.0
+    }
+}
+
+/// The fused operation of the standard library where there is one: the same result, sooner.
+#[inline(always)]
+fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+    #[cfg(feature = "std")]
+    return a.mul_add(b, c);
+    #[cfg(not(feature = "std"))]
+    return libm::fmaf(a, b, c);
+}
+
+impl super::F64 for F64 {
+    #[inline(always)]
+    fn to_array(self) -> [f64; LANES] {
+        self.0
+    }
+}
+
+impl super::Mask<F32> for Mask {
+    #[inline(always)]
+    fn select(self, if_set: F32, if_clear: F32) -> F32 {
+        F32(core::array::from_fn(|i| if self.0[i] { if_set.0[i] } else { if_clear.0[i] }))
+    }
+
+    #[inline(always)]
+    fn bits(self) -> u16 {
+        (0..LANES).fold(0, |bits, i| bits | u16::from(self.0[i]) << i)
+    }
+}
+
+macro_rules! operators {
+    ($($vector:ident: $($operator:ident $method:ident),*;)*) => {$($(
+        impl $operator for $vector {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                $vector(zip(self.0, other.0, |a, b| a.$method(b)))
+            }
+        }
+    )*)*};
+}
+
+operators! {
+    F32: Add add, Sub sub, Mul mul;
+    F64: Add add;
+}

@@ -1,0 +1,246 @@
+//! What a kernel passes over: a row or a part of one, to be read, or to be read and written.
+//!
+//! A kernel looks at what a span begins with and puts something in its place; what has been put is no longer part of the
+//! span. Nothing else takes elements from a span, so one that has been used up has been written whole: outputs need not
+//! be initialised.
+//!
+//! A span that is written has two addresses, which are the same where an operation works in place: one type, and one copy
+//! of each kernel in the program, for all three of out of place, in place and uninitialised. That takes raw pointers. The
+//! argument for all `unsafe` in this file is the invariant of [`Write`].
+#![expect(unsafe_code, reason = "an input and an output that may be the same, or not initialised yet")]
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::slice;
+
+use crate::element::Element;
+use crate::simd::{LANES, Simd};
+
+/// A row or a part of one. All parts but the last of a row are whole vectors.
+pub trait Span<E: Element> {
+    /// What has not been passed yet.
+    fn rest(&self) -> Read<'_, E>;
+
+    /// Puts vectors in the place of the first ones and passes them.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    fn put<S: Simd, const N: usize>(&mut self, lanes: [S::F32; N]);
+
+    /// Puts lanes in the place of what stands behind the last vector and passes it.
+    fn put_tail<S: Simd>(&mut self, lanes: S::F32);
+}
+
+/// Elements to read; to put something in their place is to pass them.
+#[derive(Clone, Copy)]
+pub struct Read<'a, E> {
+    pub vectors: &'a [[E; LANES]],
+    tail: &'a [E],
+}
+
+impl<'a, E: Element> Read<'a, E> {
+    #[inline(always)]
+    pub fn new(row: &'a [E]) -> Self {
+        let (vectors, tail) = row.as_chunks();
+        Self { vectors, tail }
+    }
+
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        self.vectors.len() * LANES + self.tail.len()
+    }
+
+    #[inline(always)]
+    pub fn is_empty(self) -> bool {
+        self.vectors.is_empty() && self.tail.is_empty()
+    }
+
+    /// The first vectors, if there are as many.
+    #[inline(always)]
+    pub fn front<S: Simd, const N: usize>(self, s: S) -> Option<[S::F32; N]> {
+        let front = self.vectors.first_chunk::<N>()?;
+        let mut lanes = [s.splat(0.0); N];
+        for i in 0..N {
+            lanes[i] = E::load(s, &front[i]);
+        }
+        Some(lanes)
+    }
+
+    /// What stands behind the last vector, if anything does, and `fill` in the lanes behind it.
+    #[inline(always)]
+    pub fn tail<S: Simd>(self, s: S, fill: f32) -> Option<S::F32> {
+        if self.tail.is_empty() { None } else { Some(E::load_partial(s, self.tail, fill)) }
+    }
+
+    /// The same elements in an array of at least as many.
+    #[inline(always)]
+    pub fn copy_to(self, to: &mut [E]) {
+        let (vectors, tail) = to.split_at_mut(self.vectors.len() * LANES);
+        vectors.copy_from_slice(self.vectors.as_flattened());
+        tail[..self.tail.len()].copy_from_slice(self.tail);
+    }
+
+    /// The first `mid` elements, which are whole vectors or all there is, and the others.
+    #[inline(always)]
+    pub fn split_at(self, mid: usize) -> (Self, Self) {
+        if mid == self.len() {
+            return (self, Self { vectors: &[], tail: &[] });
+        }
+        let (first, second) = self.vectors.split_at(mid / LANES);
+        (Self { vectors: first, tail: &[] }, Self { vectors: second, tail: self.tail })
+    }
+}
+
+impl<E: Element> Span<E> for Read<'_, E> {
+    #[inline(always)]
+    fn rest(&self) -> Read<'_, E> {
+        *self
+    }
+
+    #[inline(always)]
+    fn put<S: Simd, const N: usize>(&mut self, _: [S::F32; N]) {
+        self.vectors = &self.vectors[N..];
+    }
+
+    #[inline(always)]
+    fn put_tail<S: Simd>(&mut self, _: S::F32) {
+        self.tail = &[];
+    }
+}
+
+/// Elements to read and as many places to write to, the same or others.
+///
+/// Invariant: for `'a`, `from` points to `vectors` vectors and `tail` elements that are initialised, and `to` to as much
+/// memory that nobody else uses; the two are the same memory or have none in common.
+pub struct Write<'a, E> {
+    from: *const [E; LANES],
+    to: *mut [MaybeUninit<E>; LANES],
+    vectors: usize,
+    tail: usize,
+    exclusive: PhantomData<&'a mut [E]>,
+}
+
+// SAFETY: by the invariant it is a shared reference and an exclusive one, or an exclusive one, to elements, which are `Send`
+// and `Sync`.
+unsafe impl<E: Element> Send for Write<'_, E> {}
+
+impl<'a, E: Element> Write<'a, E> {
+    #[inline(always)]
+    pub fn in_place(row: &'a mut [E]) -> Self {
+        let to = row.as_mut_ptr();
+        Self {
+            from: to.cast(),
+            to: to.cast(),
+            vectors: row.len() / LANES,
+            tail: row.len() % LANES,
+            exclusive: PhantomData,
+        }
+    }
+
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    #[inline(always)]
+    pub fn apart(from: &'a [E], to: &'a mut [MaybeUninit<E>]) -> Self {
+        assert_eq!(from.len(), to.len());
+        Self {
+            from: from.as_ptr().cast(),
+            to: to.as_mut_ptr().cast(),
+            vectors: from.len() / LANES,
+            tail: from.len() % LANES,
+            exclusive: PhantomData,
+        }
+    }
+
+    /// The first `mid` elements, which are whole vectors or all there is, and the others.
+    #[inline(always)]
+    pub fn split_at(self, mid: usize) -> (Self, Self) {
+        let len = self.rest().len();
+        assert!(mid == len || mid <= len && mid % LANES == 0);
+        let vectors = mid / LANES;
+        let second = Self {
+            // In bounds, or just behind, or not used because nothing is left.
+            from: self.from.wrapping_add(vectors),
+            to: self.to.wrapping_add(vectors),
+            vectors: self.vectors - vectors,
+            tail: if mid == len { 0 } else { self.tail },
+            ..self
+        };
+        (Self { vectors, tail: mid % LANES, ..self }, second)
+    }
+
+    /// Lets a pass use up this span, and gives what it wrote as a span to pass once more, in place.
+    #[inline(always)]
+    pub fn begin(self) -> (Self, Written<'a, E>) {
+        let written = Written(Self { from: self.to.cast_const().cast(), ..self });
+        (self, written)
+    }
+}
+
+/// What will have been written.
+pub struct Written<'a, E>(Write<'a, E>);
+
+impl<'a, E: Element> Written<'a, E> {
+    /// # Panics
+    ///
+    /// If `span` is not the one this was made with, used up.
+    #[inline(always)]
+    pub fn by(self, span: Write<'a, E>) -> Write<'a, E> {
+        let end = self.0.to.wrapping_add(self.0.vectors);
+        assert!(span.to == end && span.vectors == 0 && span.tail == 0, "a pass has left something");
+        self.0
+    }
+}
+
+impl<E: Element> Span<E> for Write<'_, E> {
+    #[inline(always)]
+    fn rest(&self) -> Read<'_, E> {
+        // SAFETY: the invariant; nothing is written while `self` is borrowed.
+        unsafe {
+            let vectors = slice::from_raw_parts(self.from, self.vectors);
+            let tail = slice::from_raw_parts(self.from.add(self.vectors).cast(), self.tail);
+            Read { vectors, tail }
+        }
+    }
+
+    #[inline(always)]
+    fn put<S: Simd, const N: usize>(&mut self, lanes: [S::F32; N]) {
+        assert!(N <= self.vectors);
+        for i in 0..N {
+            // SAFETY: the invariant, as `i < vectors`.
+            E::store::<S>(lanes[i], unsafe { &mut *self.to.add(i) });
+        }
+        // SAFETY: still in bounds, or just behind.
+        unsafe {
+            self.from = self.from.add(N);
+            self.to = self.to.add(N);
+        }
+        self.vectors -= N;
+    }
+
+    #[inline(always)]
+    fn put_tail<S: Simd>(&mut self, lanes: S::F32) {
+        assert!(self.vectors == 0);
+        // SAFETY: the invariant; nothing stands before the tail any more.
+        E::store_partial::<S>(lanes, unsafe { slice::from_raw_parts_mut(self.to.cast(), self.tail) });
+        self.tail = 0;
+    }
+}
+
+/// Elements as places to write elements to, for spans.
+#[inline(always)]
+pub fn slots<E: Element>(elements: &mut [E]) -> &mut [MaybeUninit<E>] {
+    // SAFETY: the layout is the same, and nothing but `Write` writes to slots: elements.
+    unsafe { slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), elements.len()) }
+}
+
+/// Slots as elements.
+///
+/// # Safety
+///
+/// All of them have been written.
+pub unsafe fn assume_written<E: Element>(slots: &mut [MaybeUninit<E>]) -> &mut [E] {
+    // SAFETY: as the caller says.
+    unsafe { slots.assume_init_mut() }
+}

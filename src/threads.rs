@@ -1,0 +1,69 @@
+//! Work cut in two until a part is small enough for one thread: the only place that knows of rayon.
+
+use crate::simd::isa::Machine;
+
+/// Elements that keep a thread busy for some microseconds, which is what it takes to wake one.
+pub const GRAIN: usize = 16384;
+
+/// Work on rows or segments that can be cut in two.
+pub trait Divide: Send + Sized {
+    fn elements(&self) -> usize;
+
+    /// Two halves, or the whole if it cannot be cut.
+    fn halve(self) -> Result<(Self, Self), Self>;
+
+    /// Does it all on this thread.
+    fn run(self, machine: Machine);
+}
+
+/// Who does the work, and with which instructions.
+#[derive(Debug, Clone, Copy)]
+pub struct Workers {
+    pub machine: Machine,
+    /// Whether the threads of the caller's pool take part.
+    pub parallel: bool,
+}
+
+impl Workers {
+    /// How many threads share work of so many elements.
+    pub fn threads(self, elements: usize) -> usize {
+        if self.parallel && elements >= 2 * GRAIN { pool_size() } else { 1 }
+    }
+
+    pub fn run(self, work: impl Divide) {
+        if self.threads(work.elements()) > 1 {
+            fan_out(self.machine, work);
+        } else {
+            work.run(self.machine);
+        }
+    }
+}
+
+#[cfg(feature = "rayon")]
+fn pool_size() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Halves the halves.
+#[cfg(feature = "rayon")]
+fn fan_out(machine: Machine, work: impl Divide) {
+    if work.elements() <= GRAIN {
+        return work.run(machine);
+    }
+    match work.halve() {
+        Ok((first, second)) => {
+            rayon::join(|| fan_out(machine, first), || fan_out(machine, second));
+        }
+        Err(whole) => whole.run(machine),
+    }
+}
+
+#[cfg(not(feature = "rayon"))]
+fn pool_size() -> usize {
+    1
+}
+
+#[cfg(not(feature = "rayon"))]
+fn fan_out(machine: Machine, work: impl Divide) {
+    work.run(machine);
+}
