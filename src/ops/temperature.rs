@@ -3,7 +3,7 @@
 //! `1/T = hi + lo` in two floats; `z = d hi` and its rest `(d hi - z) + d lo`, where `d = x - c`.
 //! The rest goes into the reduced argument of the exponential.
 
-use crate::simd::{F32, Simd};
+use crate::simd::{F32, Mask, Simd};
 
 use super::normalizer::power_of_two;
 
@@ -143,5 +143,7 @@ fn product_error<S: Simd>(s: S, a: S::F32, b: S::F32, product: S::F32) -> S::F32
         (high, x - high)
     };
     let ((a_hi, a_lo), (b_hi, b_lo)) = (halves(a), halves(b));
-    ((a_hi * b_hi - product) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo
+    let error = ((a_hi * b_hi - product) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo;
+    // Halves of numbers near the largest are not finite.
+    error.equals(error).select(error, s.splat(0.0))
 }

@@ -1,0 +1,146 @@
+//! What the tests of this folder share: rows with names, and every form of every operation.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use logits::{Engine, Isa, Rows, RowsMut, Softmax, reference};
+
+/// Elements of a segment, which the library does not tell.
+pub const SEGMENT: usize = 4096;
+
+/// The lengths at which something begins or ends: a vector, a group, a segment, a window.
+pub const LENGTHS: [usize; 26] = [
+    1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 255, 1000, 4095, 4096, 4097, 8191, 8192,
+    8193, 12287, 12288,
+];
+
+/// Uniform numbers from a counter (SplitMix64): the same on every run.
+#[derive(Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In [0, 1).
+    pub fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    pub fn uniform(&mut self, from: f64, to: f64) -> f32 {
+        (from + (to - from) * self.unit()) as f32
+    }
+
+    pub fn normal(&mut self, sigma: f64) -> f32 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        (sigma * radius * (std::f64::consts::TAU * self.unit()).cos()) as f32
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.unit() * n as f64) as usize
+    }
+}
+
+/// The named rows of a length: the shapes of logits that have gone wrong somewhere.
+pub fn named_rows(len: usize) -> Vec<(&'static str, Vec<f32>)> {
+    let random = || Random(len as u64 ^ 0x5eed);
+    let rows = |f: &mut dyn FnMut(usize, &mut Random) -> f32| {
+        let mut random = random();
+        (0..len).map(|i| f(i, &mut random)).collect::<Vec<f32>>()
+    };
+    let lead = len / 3;
+    vec![
+        ("uniform", rows(&mut |_, r| r.uniform(-10.0, 10.0))),
+        ("normal", rows(&mut |_, r| r.normal(1.0))),
+        ("wide normal", rows(&mut |_, r| r.normal(5.0))),
+        ("leading by 20", rows(&mut |i, r| if i == lead { 20.0 } else { r.uniform(-1.0, 0.0) })),
+        ("leading by 60", rows(&mut |i, r| if i == lead { 60.0 } else { r.uniform(-1.0, 0.0) })),
+        ("leading by 100", rows(&mut |i, r| if i == lead { 30.0 } else { r.uniform(-71.0, -70.0) })),
+        ("constant", vec![0.1; len]),
+        ("offset 3000", rows(&mut |_, r| 3000.0 + r.uniform(-10.0, 10.0))),
+        ("offset -3000", rows(&mut |_, r| -3000.0 + r.uniform(-10.0, 10.0))),
+        ("offset 1e5", rows(&mut |_, r| 1e5 + r.uniform(-10.0, 10.0))),
+        ("offset 1e30", rows(&mut |_, r| 1e30 * r.uniform(0.9999, 1.0))),
+        ("around 256", rows(&mut |_, r| 256.0 + r.uniform(-3.0, 3.0))),
+        ("around -256", rows(&mut |_, r| -256.0 + r.uniform(-3.0, 3.0))),
+        ("below 256", rows(&mut |_, r| 255.9 - r.uniform(0.0, 90.0))),
+        ("ties one place apart", rows(&mut |i, _| f32::from_bits(5_f32.to_bits() + (i % 2) as u32))),
+        ("to -100", rows(&mut |_, r| r.uniform(-100.0, 0.0))),
+        ("to -1000", rows(&mut |_, r| r.uniform(-1000.0, 0.0))),
+        ("rising", rows(&mut |i, _| i as f32 * 0.05)),
+        ("falling", rows(&mut |i, _| -(i as f32) * 0.05)),
+        ("tiny", rows(&mut |_, r| r.uniform(-1e-30, 1e-30))),
+        (
+            "some masked",
+            rows(&mut |i, r| if i % 3 == 1 { f32::NEG_INFINITY } else { r.uniform(-10.0, 10.0) }),
+        ),
+        ("one not masked", rows(&mut |i, _| if i == lead { -7.0 } else { f32::NEG_INFINITY })),
+    ]
+}
+
+pub fn engines() -> impl Iterator<Item = Engine> {
+    Isa::available().map(|isa| Engine::new().with_isa(isa).unwrap().serial())
+}
+
+pub fn fused() -> impl Iterator<Item = Engine> {
+    engines().filter(|engine| engine.isa().is_fused())
+}
+
+pub fn at(temperature: f64) -> Softmax {
+    Softmax { temperature, ..Default::default() }
+}
+
+/// One row through an engine.
+pub fn softmax(engine: Engine, x: &[f32], temperature: f64) -> Vec<f32> {
+    let mut y = vec![0.5; x.len()];
+    let rows = Rows::new(x, x.len()).unwrap();
+    engine.softmax_with(rows, RowsMut::new(&mut y, x.len()).unwrap(), &at(temperature)).unwrap();
+    y
+}
+
+pub fn log_softmax(engine: Engine, x: &[f32], temperature: f64) -> Vec<f32> {
+    let mut y = vec![0.5; x.len()];
+    let rows = Rows::new(x, x.len()).unwrap();
+    engine.log_softmax_with(rows, RowsMut::new(&mut y, x.len()).unwrap(), &at(temperature)).unwrap();
+    y
+}
+
+pub fn logsumexp(engine: Engine, x: &[f32]) -> f64 {
+    let mut out = [0.0];
+    engine.logsumexp(Rows::new(x, x.len()).unwrap(), &mut out).unwrap();
+    out[0]
+}
+
+/// The worst error in units in the last place, and where. What lies below `2^-126` counts by `subnormal`: so many steps of
+/// `2^-149` are as bad as an ULP.
+pub fn worst(got: &[f32], want: &[f64], subnormal: f64) -> (f64, usize) {
+    let mut worst = (0.0, 0);
+    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let error = reference::ulp_error(got, want);
+        let error = if want.abs() < f64::from(f32::MIN_POSITIVE) { error * subnormal } else { error };
+        if error > worst.0 {
+            worst = (error, i);
+        }
+    }
+    worst
+}
+
+/// The worst error of a log-softmax in units in the last place, where `2^-126` is allowed on top.
+pub fn worst_log(got: &[f32], want: &[f64]) -> (f64, usize) {
+    let mut worst = (0.0, 0);
+    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let small = (f64::from(got) - want).abs() <= f64::from(f32::MIN_POSITIVE);
+        let error = if small { 0.0 } else { reference::ulp_error(got, want) };
+        if error > worst.0 {
+            worst = (error, i);
+        }
+    }
+    worst
+}
+
+/// A hash of bits (FNV-1a).
+pub fn hash(bits: impl IntoIterator<Item = u64>) -> u64 {
+    bits.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, bits| (hash ^ bits).wrapping_mul(0x100_0000_01b3))
+}
