@@ -76,14 +76,16 @@ pub fn reduce_row<E: Element, R: Reduce<E>>(workers: Workers, row: Read<'_, E>, 
 
 /// Does a row that has elements.
 pub fn transform_row<E: Element, T: Transform<E>>(workers: Workers, row: Write<'_, E>, operation: &T) {
-    let len = row.rest().len();
-    if !T::STORES || len > WINDOW * SEGMENT {
-        let known = reduce_row(workers, row.rest(), operation);
-        workers.run(WriteSegments { at: 0, rest: row, known: &known, operation });
-        return;
+    if T::STORES && row.rest().len() <= WINDOW * SEGMENT {
+        return store_then_finish(workers, row, operation);
     }
+    let known = reduce_row(workers, row.rest(), operation);
+    workers.run(WriteSegments { at: 0, rest: row, known: &known, operation });
+}
+
+fn store_then_finish<E: Element, T: Transform<E>>(workers: Workers, row: Write<'_, E>, operation: &T) {
     let mut stored = [const { None }; WINDOW];
-    let stored = &mut stored[..len.div_ceil(SEGMENT)];
+    let stored = &mut stored[..row.rest().len().div_ceil(SEGMENT)];
     workers.run(StoreSegments { at: 0, rest: row, stored: &mut *stored, operation });
     let partials = stored.iter().map(|segment| segment.as_ref().map(|(partial, _)| *partial));
     let known = partials.fold(None, |left, right| merge(operation, left, right));

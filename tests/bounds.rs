@@ -75,8 +75,8 @@ fn named_rows_are_within_three_ulp() {
 /// Any floats that have a distribution.
 fn any_row() -> impl Strategy<Value = Vec<f32>> {
     let finite = prop_oneof![
-        4 => (-20.0_f32..20.0),
-        2 => (-300.0_f32..300.0),
+        4 => -20.0_f32..20.0,
+        2 => -300.0_f32..300.0,
         1 => proptest::num::f32::NORMAL | proptest::num::f32::SUBNORMAL | proptest::num::f32::ZERO,
         1 => Just(f32::NEG_INFINITY),
     ];

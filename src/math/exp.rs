@@ -28,7 +28,7 @@ pub const FLOOR: i32 = -188;
 
 /// Worst error over all inputs, in units in the last place, with fused multiply-add.
 #[cfg(test)]
-const MAX_ULP: f64 = 0.8911;
+const MAX_ULP: f64 = 0.8914;
 
 /// The same where multiply-add rounds twice.
 #[cfg(test)]
@@ -111,7 +111,7 @@ mod tests {
     /// Vectors of neighbouring floats: [`Block::STEP`] of them, from `first` on.
     struct Block {
         first: u32,
-        /// Whether results are compared with f64, or only hashed: where the CPU is emulated f64 takes hours.
+        /// Whether results are compared with f64, or only hashed.
         judged: bool,
     }
 
@@ -197,17 +197,23 @@ mod tests {
         })
     }
 
+    /// Judges the best instruction set and every unfused one, and holds the bits of the others against the first.
     fn prove(stride: u32, fused_hash: u64) {
-        let judged = std::env::var_os("LOGITS_HASH_ONLY").is_none();
+        // Where the CPU is emulated, f64 takes hours.
+        let emulated = std::env::var_os("LOGITS_EMULATED").is_some();
         for isa in Isa::available() {
-            let found = sweep(isa, stride, judged);
-            let Found { worst, input, got, hash } = found;
-            println!("{isa:8} {worst:.4} ULP at exp({input:?}) 2^{BIAS} = {got:e}, hash {hash:016x}");
+            let judged = !emulated && (isa == Isa::detect() || !isa.is_fused());
+            let Found { worst, input, got, hash } = sweep(isa, stride, judged);
+            print!("{isa:8} hash {hash:016x}");
+            if judged {
+                print!(", worst {worst:.4} ULP: exp({input:?}) 2^k = {got:e}");
+            }
+            println!();
             if isa.is_fused() {
-                assert!(worst < MAX_ULP, "{isa}: {found:?}");
+                assert!(worst < MAX_ULP, "{isa}: {worst} ULP at {input:?}");
                 assert_eq!(hash, fused_hash, "{isa}: other bits than the other fused instruction sets");
             } else {
-                assert!(worst < MAX_ULP_UNFUSED, "{isa}: {found:?}");
+                assert!(worst < MAX_ULP_UNFUSED, "{isa}: {worst} ULP at {input:?}");
             }
         }
     }
@@ -221,7 +227,7 @@ mod tests {
     #[test]
     #[ignore = "all 2^32 floats on every instruction set: minutes"]
     fn all_floats() {
-        prove(1, 0);
+        prove(1, 0xfaad_185b_fd2f_f30c);
     }
 
     /// Bits do not depend on the shift, except for the exponent.

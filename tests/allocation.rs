@@ -1,0 +1,74 @@
+//! Serial paths do not allocate: counted from the first call of the process on.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use logits::{Engine, Isa, Rows, RowsMut, Softmax};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller says.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as the caller says.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+static X: [f32; 300_000] = [0.25; 300_000];
+static mut Y: [f32; 300_000] = [0.0; 300_000];
+
+/// The only test of this file: others would be counted too. It has no harness around it that might allocate meanwhile.
+fn main() {
+    // SAFETY: the only reference, and the only thread.
+    let y: &mut [f32] = unsafe { &mut *(&raw mut Y) };
+    let mut new = [MaybeUninit::uninit(); 1000];
+    let mut sums = [0.0; 300];
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+
+    logits::softmax(&X, y);
+    logits::log_softmax(&X, y);
+    logits::softmax_in_place(y);
+    logits::log_softmax_in_place(y);
+    black_box(logits::logsumexp(&X));
+    for isa in Isa::available() {
+        let engine = Engine::new().with_isa(isa).unwrap().serial();
+        for cols in [1, 7, 1000, 5000, 300_000] {
+            let rows = Rows::new(&X, cols).unwrap_or_else(|_| Rows::new(&X[..7 * 1000], cols).unwrap());
+            let len = rows.rows() * cols;
+            for temperature in [1.0, 0.5, 0.0] {
+                let options = Softmax { temperature, ..Default::default() };
+                engine.softmax_with(rows, RowsMut::new(&mut y[..len], cols).unwrap(), &options).unwrap();
+                engine.log_softmax_with(rows, RowsMut::new(&mut y[..len], cols).unwrap(), &options).unwrap();
+            }
+            if rows.rows() <= sums.len() {
+                engine.logsumexp(rows, &mut sums[..rows.rows()]).unwrap();
+            }
+        }
+        let rows = Rows::new(&X[..1000], 100).unwrap();
+        black_box(engine.softmax_uninit(rows, &mut new).unwrap());
+        black_box(engine.log_softmax_uninit(rows, &mut new).unwrap());
+    }
+    // Small batches stay on this thread although they might go to others.
+    let rows = Rows::new(&X[..4096], 64).unwrap();
+    Engine::new().softmax(rows, RowsMut::new(&mut y[..4096], 64).unwrap()).unwrap();
+
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert_eq!(allocations, 0, "a serial path allocates");
+    black_box(Box::new(1));
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 1, "allocations are counted");
+    println!("test serial_paths_do_not_allocate ... ok");
+}

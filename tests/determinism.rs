@@ -1,0 +1,170 @@
+//! The same bits: on every fused instruction set, thread count, place in a batch, alignment, and in every form.
+
+mod common;
+
+use std::mem::MaybeUninit;
+
+use common::*;
+use logits::{Engine, Isa, Rows, RowsMut};
+
+/// Everything that the operations make of a batch, one way or another.
+#[derive(Debug, Clone, PartialEq)]
+struct Outputs {
+    softmax: Vec<u32>,
+    log_softmax: Vec<u32>,
+    logsumexp: Vec<u64>,
+}
+
+impl Outputs {
+    fn hash(&self) -> u64 {
+        let floats = self.softmax.iter().chain(&self.log_softmax).map(|&bits| u64::from(bits));
+        hash(floats.chain(self.logsumexp.iter().copied()))
+    }
+}
+
+fn bits(y: &[f32]) -> Vec<u32> {
+    y.iter().map(|y| y.to_bits()).collect()
+}
+
+fn outputs(engine: Engine, x: &[f32], cols: usize, temperature: f64) -> Outputs {
+    let rows = Rows::new(x, cols).unwrap();
+    let mut y = vec![0.0; x.len()];
+    engine.softmax_with(rows, RowsMut::new(&mut y, cols).unwrap(), &at(temperature)).unwrap();
+    let softmax = bits(&y);
+    engine.log_softmax_with(rows, RowsMut::new(&mut y, cols).unwrap(), &at(temperature)).unwrap();
+    let mut sums = vec![0.0; rows.rows()];
+    engine.logsumexp(rows, &mut sums).unwrap();
+    Outputs { softmax, log_softmax: bits(&y), logsumexp: sums.iter().map(|y| y.to_bits()).collect() }
+}
+
+/// Rows from none to three segments long, with every boundary; the named ones of each length as a batch.
+fn batches() -> impl Iterator<Item = (usize, Vec<f32>)> {
+    LENGTHS.into_iter().map(|cols| (cols, named_rows(cols).into_iter().flat_map(|(_, row)| row).collect()))
+}
+
+/// One hash for all of it: change it only with a change that is meant to change results, and say so in CHANGELOG.
+const HASH: u64 = 0xdef1_5dca_4b9d_954f;
+
+#[test]
+fn one_hash_for_all_instruction_sets_and_threads() {
+    let pools: Vec<_> = [1, 2, 3, 8]
+        .into_iter()
+        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+        .collect();
+    for isa in Isa::available().filter(|isa| isa.is_fused()) {
+        let engine = Engine::new().with_isa(isa).unwrap();
+        let all =
+            |run: &dyn Fn(&[f32], usize) -> Outputs| hash(batches().map(|(cols, x)| run(&x, cols).hash()));
+        let serial = all(&|x, cols| outputs(engine.serial(), x, cols, 1.0));
+        assert_eq!(serial, HASH, "{isa}: {serial:#x}");
+        for pool in &pools {
+            let parallel = all(&|x, cols| pool.install(|| outputs(engine, x, cols, 1.0)));
+            assert_eq!(parallel, HASH, "{isa} on {} threads", pool.current_num_threads());
+        }
+        println!("{isa}: {serial:#018x}");
+    }
+}
+
+/// Few long rows are split over threads themselves, with and without a window to spare.
+#[test]
+fn long_rows_do_not_show_how_they_are_split() {
+    let pools: Vec<_> = (1..=16)
+        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+        .collect();
+    let mut random = Random(11);
+    for (rows, cols) in [(1, 40_000), (3, 50_001), (1, 262_144), (1, 262_145), (2, 700_001)] {
+        let mut x: Vec<f32> = (0..rows * cols).map(|_| random.normal(4.0)).collect();
+        // Segments with a shift of their own, and one without anything.
+        x[5000] = 400.0;
+        x[20_000] = 300.0;
+        x[SEGMENT * 2..SEGMENT * 3].fill(f32::NEG_INFINITY);
+        let engine = Engine::new();
+        for temperature in [1.0, 0.9, 0.0] {
+            let want = outputs(engine.serial(), &x, cols, temperature);
+            for pool in pools.iter().take(if cols < 100_000 { 16 } else { 3 }) {
+                let got = pool.install(|| outputs(engine, &x, cols, temperature));
+                assert!(got == want, "{rows} x {cols} on {} threads", pool.current_num_threads());
+            }
+        }
+    }
+}
+
+/// A row is the same alone, anywhere in a batch, at any alignment, with a stride, in place, and in new memory.
+#[test]
+fn every_form_gives_the_same() {
+    for engine in engines() {
+        for cols in [1, 5, 16, 63, 129, 1000, 4097] {
+            let rows: Vec<_> = named_rows(cols);
+            for (place, (name, row)) in rows.iter().enumerate() {
+                let want = outputs(engine, row, cols, 1.3);
+                let context = format!("{}: {name}, {cols} columns", engine.isa());
+                // Among others, with a stride, at an odd address; the gaps are left alone.
+                let stride = cols + 1 + place % 5;
+                let mut x = vec![f32::NAN; 1 + 5 * stride];
+                for other in 0..5 {
+                    x[1 + other * stride..][..cols].copy_from_slice(&rows[(place + other) % rows.len()].1);
+                }
+                let mut y = vec![-7.0; 2 + 5 * stride];
+                let from = Rows::strided(&x[1..], cols, stride).unwrap();
+                let to = RowsMut::strided(&mut y[2..], cols, stride).unwrap();
+                engine.softmax_with(from, to, &at(1.3)).unwrap();
+                assert_eq!(bits(&y[2..][..cols]), want.softmax, "{context}: with a stride");
+                let gaps = y[2..].chunks(stride).flat_map(|row| &row[cols..]).chain(&y[..2]);
+                assert!(gaps.copied().all(|gap| gap == -7.0), "{context}: a gap has been written");
+                // In place.
+                let mut y = row.clone();
+                engine.softmax_in_place_with(RowsMut::new(&mut y, cols).unwrap(), &at(1.3)).unwrap();
+                assert_eq!(bits(&y), want.softmax, "{context}: in place");
+                let mut y = row.clone();
+                engine.log_softmax_in_place_with(RowsMut::new(&mut y, cols).unwrap(), &at(1.3)).unwrap();
+                assert_eq!(bits(&y), want.log_softmax, "{context}: in place");
+                // In new memory.
+                let mut new = vec![MaybeUninit::new(f32::NAN); cols];
+                let y =
+                    engine.softmax_uninit_with(Rows::new(row, cols).unwrap(), &mut new, &at(1.3)).unwrap();
+                assert_eq!(bits(y), want.softmax, "{context}: in new memory");
+                let y = engine
+                    .log_softmax_uninit_with(Rows::new(row, cols).unwrap(), &mut new, &at(1.3))
+                    .unwrap();
+                assert_eq!(bits(y), want.log_softmax, "{context}: in new memory");
+            }
+        }
+    }
+}
+
+#[test]
+fn free_functions_are_the_engine() {
+    for (_, x) in named_rows(777) {
+        let want = outputs(Engine::new().serial(), &x, x.len(), 1.0);
+        let mut y = vec![0.0; x.len()];
+        logits::softmax(&x, &mut y);
+        assert_eq!(bits(&y), want.softmax);
+        logits::log_softmax(&x, &mut y);
+        assert_eq!(bits(&y), want.log_softmax);
+        y.copy_from_slice(&x);
+        logits::softmax_in_place(&mut y);
+        assert_eq!(bits(&y), want.softmax);
+        y.copy_from_slice(&x);
+        logits::log_softmax_in_place(&mut y);
+        assert_eq!(bits(&y), want.log_softmax);
+        assert_eq!(logits::logsumexp(&x).to_bits(), want.logsumexp[0]);
+    }
+}
+
+/// Every instruction set that this machine should have has been tested.
+#[test]
+fn no_instruction_set_is_skipped() {
+    let available: Vec<_> = Isa::available().collect();
+    println!("instruction sets: {}", available.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", "));
+    assert!(available.contains(&Isa::Scalar) && available.contains(&Isa::Portable));
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        assert_eq!(available.contains(&Isa::Avx2), avx2);
+        let avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
+        assert_eq!(available.contains(&Isa::Avx512), avx512);
+    }
+    #[cfg(target_arch = "aarch64")]
+    assert!(available.contains(&Isa::Neon));
+    assert_eq!(available.last(), Some(&Isa::detect()));
+}

@@ -1,0 +1,290 @@
+//! NaN, infinities, masks, the ends of the temperature, shapes that are wrong: what becomes of them, and of their neighbours.
+
+mod common;
+
+use std::mem::MaybeUninit;
+
+use common::*;
+use logits::{Engine, Error, Isa, MaskedRows, Rows, RowsMut, Softmax};
+
+const NAN: f32 = f32::NAN;
+const INF: f32 = f32::INFINITY;
+
+/// The one NaN that is written.
+fn is_canonical_nan(y: &f32) -> bool {
+    y.to_bits() == NAN.to_bits()
+}
+
+/// Lengths around a vector, a group and a segment.
+const AROUND: [usize; 9] = [1, 2, 15, 16, 17, 130, 4095, 4097, 8200];
+
+/// Places in a row worth a special value: all of a short one, some of a long one.
+fn places(len: usize) -> impl Iterator<Item = usize> {
+    let step = if len <= 130 { 1 } else { 61 };
+    (0..len).step_by(step).chain([len - 1, len.min(4096) - 1, 4096.min(len - 1)])
+}
+
+#[test]
+fn a_nan_anywhere_makes_its_row_nan() {
+    for engine in engines() {
+        for len in AROUND {
+            for place in places(len) {
+                for others in [0.5, f32::NEG_INFINITY, INF] {
+                    let mut x = vec![others; len];
+                    // A signalling NaN with a payload and a sign: nothing of it may show.
+                    x[place] = f32::from_bits(0xff81_2345);
+                    let context = format!("{}: {place} of {len}", engine.isa());
+                    for temperature in [1.0, 0.5, 0.0] {
+                        let y = softmax(engine, &x, temperature);
+                        assert!(y.iter().all(is_canonical_nan), "softmax, {context} at {temperature}");
+                        let y = log_softmax(engine, &x, temperature);
+                        assert!(y.iter().all(is_canonical_nan), "log-softmax, {context} at {temperature}");
+                    }
+                    assert!(logsumexp(engine, &x).is_nan(), "logsumexp, {context}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_infinity_makes_its_row_nan_and_its_logsumexp_infinite() {
+    for engine in engines() {
+        for len in AROUND {
+            for place in places(len) {
+                for others in [-3.0, f32::NEG_INFINITY, INF] {
+                    let mut x = vec![others; len];
+                    x[place] = INF;
+                    for temperature in [1.0, 0.5, 0.0] {
+                        assert!(softmax(engine, &x, temperature).iter().all(is_canonical_nan));
+                        assert!(log_softmax(engine, &x, temperature).iter().all(is_canonical_nan));
+                    }
+                    assert_eq!(logsumexp(engine, &x), f64::INFINITY, "{}: {place} of {len}", engine.isa());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_masked_gets_nothing() {
+    for engine in engines() {
+        for len in AROUND.into_iter().filter(|&len| len > 1) {
+            for place in places(len) {
+                for logit in [0.0, -300.0, 300.0, -1e30, 1e30, f32::MAX, f32::MIN] {
+                    let mut x = vec![f32::NEG_INFINITY; len];
+                    x[place] = logit;
+                    for temperature in [1.0, 0.3, 7.0, 0.0, f64::INFINITY] {
+                        let context =
+                            format!("{}: {logit} at {place} of {len}, T = {temperature}", engine.isa());
+                        let y = softmax(engine, &x, temperature);
+                        let certain = if engine.isa().is_fused() { 0.0 } else { f32::EPSILON };
+                        assert!((y[place] - 1.0).abs() <= certain, "{context}: {}", y[place]);
+                        assert_eq!(y.iter().filter(|&&y| y.to_bits() == 0).count(), len - 1, "{context}");
+                        let y = log_softmax(engine, &x, temperature);
+                        assert_eq!(y[place].to_bits(), 0, "{context}");
+                        assert_eq!(
+                            y.iter().filter(|&&y| y == f32::NEG_INFINITY).count(),
+                            len - 1,
+                            "{context}"
+                        );
+                    }
+                    let lse = logsumexp(engine, &x);
+                    assert!(
+                        (lse - f64::from(logit)).abs() <= 2.5e-7 + f64::from(logit).abs() * 2_f64.powi(-50)
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_nothing_but_masks() {
+    for engine in engines() {
+        for len in AROUND.into_iter().chain([300_000]) {
+            let x = vec![f32::NEG_INFINITY; len];
+            for temperature in [1.0, 0.5, 0.0, f64::INFINITY] {
+                assert!(softmax(engine, &x, temperature).iter().all(is_canonical_nan));
+                assert!(log_softmax(engine, &x, temperature).iter().all(is_canonical_nan));
+                let options = Softmax { temperature, masked_rows: MaskedRows::Zeros };
+                let rows = Rows::new(&x, len).unwrap();
+                let mut y = vec![0.5; len];
+                engine.softmax_with(rows, RowsMut::new(&mut y, len).unwrap(), &options).unwrap();
+                assert!(y.iter().all(|y| y.to_bits() == 0));
+                engine.log_softmax_with(rows, RowsMut::new(&mut y, len).unwrap(), &options).unwrap();
+                assert!(y.iter().all(|&y| y == f32::NEG_INFINITY));
+            }
+            assert_eq!(logsumexp(engine, &x), f64::NEG_INFINITY);
+        }
+    }
+}
+
+#[test]
+fn a_segment_of_masks_is_nothing() {
+    for engine in engines() {
+        for max in [-300.0, -200.0, 0.0, 200.0, 3000.0] {
+            let row = named_rows(SEGMENT)[0].1.iter().map(|x| x + max).collect::<Vec<f32>>();
+            let masks = vec![f32::NEG_INFINITY; SEGMENT];
+            for x in [
+                [&row[..], &masks].concat(),
+                [&masks[..], &row].concat(),
+                [&masks[..], &row, &masks].concat(),
+            ] {
+                assert_eq!(logsumexp(engine, &x).to_bits(), logsumexp(engine, &row).to_bits());
+                let mut y = softmax(engine, &x, 1.0);
+                y.retain(|&y| y > 0.0);
+                assert_eq!(y, softmax(engine, &row, 1.0));
+                let mut y = log_softmax(engine, &x, 1.0);
+                y.retain(|&y| y > f32::NEG_INFINITY);
+                assert_eq!(y, log_softmax(engine, &row, 1.0));
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_rows_leave_the_others_alone() {
+    for cols in [3, 16, 100, 5000] {
+        let mut random = Random(1);
+        let good: Vec<f32> = (0..7 * cols).map(|_| random.uniform(-9.0, 9.0)).collect();
+        let mut bad = good.clone();
+        bad[cols] = NAN;
+        bad[3 * cols + 2] = INF;
+        bad[5 * cols..6 * cols].fill(f32::NEG_INFINITY);
+        for engine in engines() {
+            let run = |x: &[f32]| {
+                let mut y = vec![0.0; x.len()];
+                let rows = Rows::new(x, cols).unwrap();
+                engine.softmax(rows, RowsMut::new(&mut y, cols).unwrap()).unwrap();
+                y
+            };
+            let (want, got) = (run(&good), run(&bad));
+            for row in [0, 2, 4, 6] {
+                assert_eq!(want[row * cols..][..cols], got[row * cols..][..cols]);
+            }
+            for row in [1, 3, 5] {
+                assert!(got[row * cols..][..cols].iter().all(is_canonical_nan));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_ends_of_the_temperature() {
+    let x = [1.0, 3.0, f32::NEG_INFINITY, 3.0, -0.0, 0.0];
+    for engine in engines() {
+        for (coldest, first) in [(0.0, true), (-0.0, true), (1e-300, false), (f64::MIN_POSITIVE, false)] {
+            let share = if first { [1.0, 0.0] } else { [0.5, 0.5] };
+            let y = softmax(engine, &x, coldest);
+            assert_eq!(y, [0.0, share[0], 0.0, share[1], 0.0, 0.0], "{} at {coldest}", engine.isa());
+            let y = log_softmax(engine, &x, coldest);
+            assert_eq!(y.map_exp(), [0.0, share[0], 0.0, share[1], 0.0, 0.0]);
+        }
+        for hottest in [f64::INFINITY, 1e300] {
+            let y = softmax(engine, &x, hottest);
+            assert_eq!(y, [0.2, 0.2, 0.0, 0.2, 0.2, 0.2], "{} at {hottest}", engine.isa());
+            let y = log_softmax(engine, &[f32::MAX, f32::MIN, f32::NEG_INFINITY], hottest);
+            assert_eq!(y, [-std::f32::consts::LN_2, -std::f32::consts::LN_2, f32::NEG_INFINITY]);
+        }
+        // Differences of the largest floats overflow; their quotients need not.
+        let y = log_softmax(engine, &[f32::MAX, f32::MIN], 2.0);
+        assert_eq!(y, [0.0, f32::MIN]);
+        // The first of the largest, wherever it stands.
+        for len in AROUND {
+            for place in places(len) {
+                let mut x = vec![-1.0; len];
+                x[place..].fill(2.0);
+                let y = softmax(engine, &x, 0.0);
+                assert_eq!(
+                    (y.iter().sum::<f32>(), y[place]),
+                    (1.0, 1.0),
+                    "{}: {place} of {len}",
+                    engine.isa()
+                );
+            }
+        }
+    }
+}
+
+trait MapExp {
+    fn map_exp(&self) -> Vec<f32>;
+}
+
+impl MapExp for Vec<f32> {
+    fn map_exp(&self) -> Vec<f32> {
+        self.iter().map(|y| y.exp()).collect()
+    }
+}
+
+#[test]
+fn a_row_of_one_is_certain() {
+    let mut random = Random(3);
+    for engine in fused() {
+        for _ in 0..2000 {
+            let x = [random.uniform(-300.0, 300.0)];
+            assert_eq!(softmax(engine, &x, 1.0), [1.0], "{}: {x:?}", engine.isa());
+            assert_eq!(log_softmax(engine, &x, 1.0)[0].to_bits(), 0);
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_leaves_the_output_alone() {
+    let engine = Engine::new();
+    let x = [1.0; 12];
+    let rows = Rows::new(&x, 4).unwrap();
+    let mut y = [7.0; 12];
+    for temperature in [-1.0, f64::NAN, f64::NEG_INFINITY] {
+        let out = RowsMut::new(&mut y, 4).unwrap();
+        let error = engine.softmax_with(rows, out, &at(temperature)).unwrap_err();
+        assert!(matches!(error, Error::Temperature { .. }));
+        let out = RowsMut::new(&mut y, 4).unwrap();
+        assert!(engine.log_softmax_in_place_with(out, &at(temperature)).is_err());
+    }
+    let out = RowsMut::new(&mut y, 3).unwrap();
+    let error = engine.softmax(rows, out).unwrap_err();
+    assert_eq!(error, Error::ShapeMismatch { input: (3, 4), output: (4, 3) });
+    assert_eq!(error.to_string(), "the input is 3 x 4 (rows x columns) but the output is 4 x 3");
+    let error = engine.logsumexp(rows, &mut [0.0; 2]).unwrap_err();
+    assert_eq!(error, Error::LengthMismatch { rows: 3, len: 2 });
+    let mut short = [MaybeUninit::new(7.0); 8];
+    let error = engine.softmax_uninit(rows, &mut short).unwrap_err();
+    assert_eq!(error, Error::ShapeMismatch { input: (3, 4), output: (2, 4) });
+    let error = engine.log_softmax_uninit(rows, &mut short[..7]).unwrap_err();
+    assert_eq!(error, Error::RaggedRows { len: 7, cols: 4 });
+    assert_eq!(y, [7.0; 12]);
+    for isa in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
+        assert_eq!(engine.with_isa(isa).unwrap_err(), Error::IsaUnavailable { isa });
+    }
+}
+
+#[test]
+fn shapes() {
+    let x = [0.0; 12];
+    assert_eq!(Rows::new(&x, 0).unwrap_err(), Error::NoColumns { len: 12 });
+    assert_eq!(Rows::new(&x, 5).unwrap_err(), Error::RaggedRows { len: 12, cols: 5 });
+    assert_eq!(Rows::new(&x, 13).unwrap_err(), Error::RaggedRows { len: 12, cols: 13 });
+    assert_eq!(Rows::strided(&x, 5, 4).unwrap_err(), Error::StrideTooShort { stride: 4, cols: 5 });
+    assert_eq!(Rows::strided(&x[..11], 3, 4).unwrap().rows(), 3);
+    assert_eq!(Rows::strided(&x[..10], 3, 4).unwrap_err(), Error::RaggedRows { len: 10, cols: 3 });
+    // A batch of no rows is a batch.
+    let engine = Engine::new();
+    for cols in [0, 1, 9] {
+        let rows = Rows::new(&x[..0], cols).unwrap();
+        assert_eq!(rows.rows(), 0);
+        engine.softmax(rows, RowsMut::new(&mut [], cols).unwrap()).unwrap();
+        engine.softmax_in_place(RowsMut::new(&mut [], cols).unwrap()).unwrap();
+        engine.logsumexp(rows, &mut []).unwrap();
+        assert!(engine.log_softmax_uninit(rows, &mut []).unwrap().is_empty());
+    }
+    logits::softmax(&[], &mut []);
+    logits::log_softmax_in_place(&mut []);
+    assert_eq!(logits::logsumexp(&[]), f64::NEG_INFINITY);
+}
+
+#[test]
+#[should_panic = "lengths of input and output"]
+fn unequal_lengths_panic() {
+    logits::softmax(&[0.0; 3], &mut [0.0; 2]);
+}
