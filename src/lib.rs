@@ -17,6 +17,10 @@ mod threads;
 #[doc(hidden)]
 pub mod reference;
 
+/// What the whole program is compiled for, as `build.rs` was told: the portable backend uses nothing else.
+#[doc(hidden)]
+pub const COMPILED_TARGET_FEATURES: &str = env!("LOGITS_TARGET_FEATURES");
+
 pub use batch::Engine;
 pub use element::Element;
 pub use error::Error;
