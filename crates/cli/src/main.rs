@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod array;
+mod explain;
 mod interrupt;
 mod output;
 mod softmax;
@@ -36,6 +37,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Softmax(softmax::Arguments),
+    Explain(explain::Arguments),
 }
 
 /// A mistake on the command line that only shows once it is seen whole.
@@ -58,6 +60,7 @@ fn warn(message: &str) {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Softmax(arguments) => softmax::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     let closed_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;

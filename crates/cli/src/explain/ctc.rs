@@ -1,0 +1,56 @@
+//! The most likely classes of all rows read in order, as the output of a CTC model is read.
+
+use std::io::{self, Write};
+
+use super::classes::Classes;
+use super::numbers::{Condition, argmax};
+use super::text;
+
+/// The class between repeats that are meant.
+const BLANK: usize = 0;
+
+#[derive(Default)]
+pub struct Ctc {
+    last: Option<usize>,
+    classes: Vec<usize>,
+    /// Row and column of the first NaN.
+    pub unreadable: Option<(usize, usize)>,
+}
+
+impl Ctc {
+    pub fn push(&mut self, row: usize, logits: &[f32]) {
+        match Condition::of(logits) {
+            Condition::Nan(col) => {
+                self.unreadable.get_or_insert((row, col));
+            }
+            _ => self.push_class(argmax(logits)),
+        }
+    }
+
+    fn push_class(&mut self, class: usize) {
+        if class != BLANK && self.last != Some(class) {
+            self.classes.push(class);
+        }
+        self.last = Some(class);
+    }
+
+    pub fn write(&self, out: &mut impl Write, classes: &Classes) -> io::Result<()> {
+        let reading = match classes.name(BLANK) {
+            Some(_) => self.classes.iter().filter_map(|&class| classes.name(class)).collect::<String>(),
+            None => self.classes.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
+        };
+        writeln!(out, "\n{}  {}", text::dim("reads"), text::bold(&text::printable(&reading)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_collapse_and_blanks_drop() {
+        let mut ctc = Ctc::default();
+        [0, 3, 3, 0, 3, 5, 5, 3, 0, 0].map(|class| ctc.push_class(class));
+        assert_eq!(ctc.classes, [3, 3, 5, 3]);
+    }
+}
