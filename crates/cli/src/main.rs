@@ -9,10 +9,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod array;
+mod bench;
 mod explain;
 mod interrupt;
 mod output;
 mod softmax;
+mod style;
 mod workers;
 
 const EXIT_CODES: &str = "\
@@ -38,6 +40,7 @@ struct Arguments {
 enum Command {
     Softmax(softmax::Arguments),
     Explain(explain::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// A mistake on the command line that only shows once it is seen whole.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Softmax(arguments) => softmax::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     let closed_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;

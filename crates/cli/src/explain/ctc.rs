@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::classes::Classes;
 use super::numbers::{Condition, argmax};
 use super::text;
+use crate::style;
 
 /// The class between repeats that are meant.
 const BLANK: usize = 0;
@@ -39,7 +40,7 @@ impl Ctc {
             Some(_) => self.classes.iter().filter_map(|&class| classes.name(class)).collect::<String>(),
             None => self.classes.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
         };
-        writeln!(out, "\n{}  {}", text::dim("reads"), text::bold(&text::printable(&reading)))
+        writeln!(out, "\n{}  {}", style::dim("reads"), style::bold(&text::printable(&reading)))
     }
 }
 
@@ -50,7 +51,7 @@ mod tests {
     #[test]
     fn repeats_collapse_and_blanks_drop() {
         let mut ctc = Ctc::default();
-        [0, 3, 3, 0, 3, 5, 5, 3, 0, 0].map(|class| ctc.push_class(class));
+        [0, 3, 3, 0, 3, 5, 5, 3, 0, 0].into_iter().for_each(|class| ctc.push_class(class));
         assert_eq!(ctc.classes, [3, 3, 5, 3]);
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::numbers::{RowNumbers, top};
 use super::{View, text};
+use crate::style;
 
 const CLASS: usize = 12;
 const BAR: usize = 10;
@@ -19,7 +20,7 @@ fn row_width(view: &View<'_>) -> usize {
 
 pub fn write_head(out: &mut impl Write, view: &View<'_>) -> io::Result<()> {
     let rows = if view.rows == 1 { "1 row".into() } else { format!("{} rows", view.rows) };
-    writeln!(out, "{}", text::bold(&format!("{} · {rows}", text::printable(view.name))))?;
+    writeln!(out, "{}", style::bold(&format!("{} · {rows}", text::printable(view.name))))?;
     let mut head = format!(
         "{}  {} {}",
         text::right("row", row_width(view)),
@@ -36,7 +37,7 @@ pub fn write_head(out: &mut impl Write, view: &View<'_>) -> io::Result<()> {
         text::right("entropy", ENTROPY),
         text::right("perplexity", PERPLEXITY + 1)
     );
-    writeln!(out, "{}", text::dim(&head))
+    writeln!(out, "{}", style::dim(&head))
 }
 
 pub fn write_row(
@@ -48,7 +49,7 @@ pub fn write_row(
 ) -> io::Result<()> {
     write!(out, "{}  ", text::right(&row.to_string(), row_width(view)))?;
     if let Some(complaint) = numbers.condition.complaint() {
-        return writeln!(out, "{}", text::styled(text::ALARM, &complaint));
+        return writeln!(out, "{}", style::styled(style::ALARM, &complaint));
     }
     let best = top(logits, 2);
     let class = |class: usize| {
@@ -56,13 +57,13 @@ pub fn write_row(
         text::left(&if name.is_empty() { class.to_string() } else { format!("{class} {name}") }, CLASS)
     };
     let base = &numbers.distributions[view.base];
-    let bar = text::styled(text::BAR, &text::bar(base.confidence, BAR));
-    write!(out, "{} {bar}", text::bold(&class(best[0])))?;
+    let bar = style::styled(style::BAR, &text::bar(base.confidence, BAR));
+    write!(out, "{} {bar}", style::bold(&class(best[0])))?;
     for distribution in &numbers.distributions {
         write!(out, "{}", text::right(&text::percent(distribution.confidence), PERCENT))?;
     }
     let runner_up = best.get(1).map_or_else(|| " ".repeat(CLASS), |&second| class(second));
-    write!(out, "  {}", text::dim(&runner_up))?;
+    write!(out, "  {}", style::dim(&runner_up))?;
     let derived = [
         (base.logsumexp.map_or("-".into(), text::number), LOGSUMEXP),
         (text::number(base.entropy), ENTROPY),

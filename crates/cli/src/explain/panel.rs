@@ -6,6 +6,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Tab
 
 use super::numbers::{Distribution, RowNumbers, top};
 use super::{View, text};
+use crate::style;
 
 const BAR_WIDTH: usize = 24;
 
@@ -22,9 +23,9 @@ pub fn write(
 ) -> io::Result<()> {
     let classes = logits.len();
     let title = format!("{} · row {row} of {} · {classes} classes", text::printable(view.name), view.rows);
-    writeln!(out, "{}", text::bold(&title))?;
+    writeln!(out, "{}", style::bold(&title))?;
     match numbers.condition.complaint() {
-        Some(complaint) => writeln!(out, "{}\n", text::styled(text::ALARM, &complaint)),
+        Some(complaint) => writeln!(out, "{}\n", style::styled(style::ALARM, &complaint)),
         None => writeln!(out, "{}\n", table(view, logits, &numbers.distributions).trim_fmt()),
     }
 }
