@@ -103,8 +103,16 @@ impl Output {
 
 /// Whether writing to `output` would replace the file that `input` names.
 pub fn is_same_file(input: &Path, output: &Path) -> bool {
-    let input = if is_standard_stream(input) { Handle::stdin() } else { Handle::from_path(input) };
-    let output = if is_standard_stream(output) { Handle::stdout() } else { Handle::from_path(output) };
+    // Handles are opened files, and a named pipe must not be opened just to look at it.
+    let is_file = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if !is_file(output) {
+        return false;
+    }
+    let input = match is_standard_stream(input) {
+        true => Handle::stdin(),
+        false if is_file(input) => Handle::from_path(input),
+        false => return false,
+    };
     // What cannot be opened is said where it is opened.
-    matches!((input, output), (Ok(input), Ok(output)) if input == output)
+    matches!((input, Handle::from_path(output)), (Ok(input), Ok(output)) if input == output)
 }
