@@ -40,7 +40,7 @@ impl Ctc {
             Some(_) => self.classes.iter().filter_map(|&class| classes.name(class)).collect::<String>(),
             None => self.classes.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
         };
-        writeln!(out, "\n{}  {}", style::dim("reads"), style::bold(&text::printable(&reading)))
+        writeln!(out, "{}  {}", style::dim("reads"), style::bold(&text::printable(&reading)))
     }
 }
 

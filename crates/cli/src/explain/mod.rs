@@ -130,14 +130,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         row = arguments.row;
     }
     let last = if arguments.all || arguments.ctc { rows - 1 } else { row };
-    if arguments.all && arguments.top.is_none() {
+    let in_lines = arguments.all && arguments.top.is_none();
+    if in_lines {
         written(overview::write_head(&mut out, &view))?;
     }
     while row <= last {
         array.read_rows(array.rows_per_block().min(last + 1 - row), &mut block)?;
         for logits in block.chunks_exact(cols) {
             if arguments.all || row == arguments.row {
-                show(&mut out, &view, row, logits, arguments.all && arguments.top.is_none())?;
+                show(&mut out, &view, row, logits, in_lines)?;
             }
             if let Some(ctc) = &mut ctc {
                 ctc.push(row, logits);
@@ -146,6 +147,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     if let Some(ctc) = ctc {
+        if in_lines {
+            written(writeln!(out))?; // a panel ends with a gap of its own
+        }
         written(ctc.write(&mut out, &view.classes))?;
         if let Some((row, col)) = ctc.unreadable {
             warn(&format!(
@@ -156,10 +160,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     written(out.flush())
 }
 
-fn show(out: &mut impl Write, view: &View<'_>, row: usize, logits: &[f32], in_one_line: bool) -> Result<()> {
+fn show(out: &mut impl Write, view: &View<'_>, row: usize, logits: &[f32], in_lines: bool) -> Result<()> {
     let numbers = RowNumbers::new(&view.engine, logits, view.temperatures)
         .with_context(|| format!("{}: row {row}", view.name))?;
-    written(if in_one_line {
+    written(if in_lines {
         overview::write_row(out, view, row, logits, &numbers)
     } else {
         panel::write(out, view, row, logits, &numbers)
