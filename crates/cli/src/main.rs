@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -55,9 +55,9 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// One line on standard error.
+/// One line on standard error, if anyone listens.
 fn warn(message: &str) {
-    anstream::eprintln!("logits: {message}");
+    let _ = writeln!(anstream::stderr(), "logits: {message}");
 }
 
 fn main() -> ExitCode {

@@ -12,7 +12,7 @@ use logits::{Engine, Isa, MaskedRows, Rows, RowsMut, Softmax};
 
 use crate::array::{Array, display_name, npy, safetensors};
 use crate::output::{Output, is_same_file};
-use crate::workers::{Workers, chosen_isa, isa_parser, parse_temperature};
+use crate::workers::{Workers, chosen_isa, isa_parser, parse_temperature, parse_threads};
 use crate::{Usage, interrupt, warn};
 
 const EXAMPLES: &str = "\
@@ -66,7 +66,7 @@ pub struct Arguments {
     isa: Option<Isa>,
 
     /// Threads to use; all without it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<NonZeroUsize>,
 }
 

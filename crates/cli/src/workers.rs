@@ -22,6 +22,15 @@ pub fn parse_temperature(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What `--threads` takes. The bound is there for a slip of the finger: millions of threads take minutes to start.
+pub fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    const MOST: usize = 4096;
+    match text.parse::<NonZeroUsize>() {
+        Ok(threads) if threads.get() <= MOST => Ok(threads),
+        _ => Err(format!("a number of threads is from 1 to {MOST}")),
+    }
+}
+
 /// The names of these instruction sets, for messages.
 pub fn names(isas: impl IntoIterator<Item = Isa>) -> String {
     isas.into_iter().map(Isa::name).collect::<Vec<_>>().join(", ")

@@ -267,7 +267,9 @@ fn usage_is_explained() {
     for temperature in ["-1", "nan", "warm"] {
         place.run(&format!("softmax x.npy -o y.npy -t {temperature}")).says(2, &["from 0 (one-hot)"]);
     }
-    place.run("softmax x.npy -o y.npy --threads 0").says(2, &["--threads"]);
+    for threads in ["0", "2000000", "all"] {
+        place.run(&format!("softmax x.npy -o y.npy --threads {threads}")).says(2, &["from 1 to 4096"]);
+    }
     assert!(place.run("softmax --help").quietly().text().contains("Examples:"));
     assert!(place.run("--help").quietly().text().contains("Exit codes:"));
     assert!(place.run("--version").quietly().text().starts_with("logits "));

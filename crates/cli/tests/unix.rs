@@ -91,6 +91,17 @@ fn a_full_disk_is_an_error() {
     assert_eq!(place.files(), ["x.npy"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn warnings_that_nobody_can_read_change_nothing() {
+    let place = Place::new();
+    place.save("x.npy", &[1, 2], &[f32::NAN, 0.0]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut child = place.command("softmax x.npy -o y.npy").stderr(full).spawn().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(place.load("y.npy").0, [1, 2]);
+}
+
 #[test]
 fn named_pipes_work_at_both_ends() {
     let place = Place::new();

@@ -10,6 +10,7 @@ use logits::Isa;
 use serde::Serialize;
 
 use super::subject::{Operation, Subject};
+use crate::workers::parse_threads;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
@@ -84,7 +85,7 @@ impl FromStr for Threads {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "all" => Ok(Self::All),
-            _ => text.parse().map(Self::Number).map_err(|_| "a number of threads from 1, or all".into()),
+            _ => parse_threads(text).map(Self::Number).map_err(|error| format!("{error}, or all")),
         }
     }
 }

@@ -84,7 +84,7 @@ impl Report {
             let checked = self.check.iter().find(|checked| {
                 Some(checked.operation) == measurement.operation && checked.isa == measurement.subject
             });
-            csv.serialize(Record::new(&self.machine, measurement, checked)).map_err(io::Error::from)?;
+            csv.serialize(Record::new(&self.machine, measurement, checked)).map_err(into_io)?;
         }
         csv.flush()
     }
@@ -92,6 +92,14 @@ impl Report {
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *out, self)?;
         writeln!(out)
+    }
+}
+
+/// The error of writing itself, by which a closed pipe is known.
+fn into_io(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 
