@@ -38,6 +38,34 @@ fn log_and_temperature() {
 }
 
 #[test]
+fn temperatures_at_the_ends() {
+    let place = Place::new();
+    place.save("x.npy", &[2, 4], &[1.0, 3.0, 3.0, 2.0, 0.0, -INF, 5.0, -INF]);
+    place.run("softmax x.npy -o y.npy -t 0").quietly();
+    assert_eq!(place.load("y.npy").1, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    place.run("softmax x.npy -o y.npy -t inf").quietly();
+    assert_eq!(place.load("y.npy").1, [0.25, 0.25, 0.25, 0.25, 0.5, 0.0, 0.5, 0.0]);
+    let run = place.run("explain x.npy --temperature 0,inf").quietly();
+    let line = |label| run.text().lines().find(|line| line.contains(label)).unwrap().split_whitespace();
+    assert!(line("perplexity").eq(["perplexity", "1.0000", "4.0000"]));
+    assert!(line("logsumexp").eq(["logsumexp", "of", "x/T", "-", "1.3863"]));
+}
+
+#[test]
+fn masked_rows_become_what_is_asked_for() {
+    let place = Place::new();
+    place.save("x.npy", &[2, 2], &[-INF, -INF, 0.0, 0.0]);
+    let warning =
+        ["1 of 2 rows has nothing but -inf (first: row 0, column 0): the result there is no probability"];
+    place.run("softmax x.npy -o y.npy --masked-rows zeros").says(0, &warning);
+    assert_eq!(place.load("y.npy").1, [0.0, 0.0, 0.5, 0.5]);
+    place.run("softmax x.npy -o y.npy --masked-rows zeros --log").says(0, &warning);
+    assert_eq!(place.load("y.npy").1[..2], [-INF, -INF]);
+    place.run("softmax x.npy -o y.npy").says(0, &["the result there is NaN (see --masked-rows)"]);
+    assert!(place.load("y.npy").1[..2].iter().all(|p| p.is_nan()));
+}
+
+#[test]
 fn softmax_runs_along_the_last_axis_of_any_shape() {
     let place = Place::new();
     for (shape, cols) in [(&[24][..], 24), (&[2, 3, 4], 4), (&[2, 1, 3, 2, 2], 2)] {
