@@ -42,8 +42,8 @@ pub fn chosen_isa(option: Option<Isa>) -> Result<Option<Isa>> {
         return Ok(option);
     }
     Isa::from_env().map_err(|error| {
-        let message = format!("LOGITS_ISA: {error}; the names are {}", names(Isa::ALL));
-        anyhow!(Usage(message))
+        let value = std::env::var_os("LOGITS_ISA").unwrap_or_default();
+        anyhow!(Usage(format!("LOGITS_ISA={}: {error}", value.display())))
     })
 }
 
