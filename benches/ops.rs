@@ -1,1 +1,106 @@
-fn main() {}
+//! Operation x instruction set x shape, one thread, beside the scalar loop that people write and a copy of the same rows.
+//!
+//! `cargo bench -- softmax/1x4096` runs a part. `LOGITS_ISA=avx2` leaves the other instruction sets out.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use logits::{Engine, Isa, Rows, RowsMut};
+
+/// Rows and columns: short rows, rows in cache, a vocabulary, a batch out of cache.
+const SHAPES: [(usize, usize); 8] =
+    [(1, 1000), (1, 4096), (1, 32_000), (1, 131_072), (64, 64), (256, 128), (16, 4096), (64, 131_072)];
+
+/// Uniform in [-10, 10).
+fn logits(len: usize) -> Vec<f32> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 24) as f32
+    };
+    (0..len).map(|_| 20.0 * next() - 10.0).collect()
+}
+
+fn max(x: &[f32]) -> f32 {
+    x.iter().fold(f32::NEG_INFINITY, |max, &x| max.max(x))
+}
+
+/// The loops that the library is to replace.
+mod scalar_loop {
+    pub fn softmax(x: &[f32], y: &mut [f32]) {
+        let max = super::max(x);
+        let mut sum = 0.0;
+        for (x, y) in x.iter().zip(&mut *y) {
+            *y = (x - max).exp();
+            sum += *y;
+        }
+        for y in y {
+            *y /= sum;
+        }
+    }
+
+    pub fn log_softmax(x: &[f32], y: &mut [f32]) {
+        let logsumexp = logsumexp(x);
+        for (x, y) in x.iter().zip(y) {
+            *y = x - logsumexp;
+        }
+    }
+
+    pub fn logsumexp(x: &[f32]) -> f32 {
+        let max = super::max(x);
+        max + x.iter().map(|x| (x - max).exp()).sum::<f32>().ln()
+    }
+}
+
+fn ops(criterion: &mut Criterion) {
+    let only = Isa::from_env().unwrap_or_else(|error| panic!("LOGITS_ISA: {error}"));
+    for (rows, cols) in SHAPES {
+        let x = logits(rows * cols);
+        let mut y = vec![0.0; x.len()];
+        let mut sums = vec![0.0; rows];
+        let engines: Vec<_> = Isa::available()
+            .filter(|&isa| only.is_none_or(|only| only == isa) && isa != Isa::Scalar)
+            .map(|isa| Engine::new().with_isa(isa).expect("it is available").serial())
+            .collect();
+        let bytes = size_of_val(&x[..]) as u64;
+        for operation in ["softmax", "log_softmax", "logsumexp"] {
+            let mut group = criterion.benchmark_group(operation);
+            let moved = if operation == "logsumexp" { bytes } else { 2 * bytes };
+            group.throughput(Throughput::ElementsAndBytes { elements: x.len() as u64, bytes: moved });
+            let shape = format!("{rows}x{cols}");
+            for engine in &engines {
+                group.bench_function(BenchmarkId::new(engine.isa().name(), &shape), |bencher| {
+                    bencher.iter(|| {
+                        let from = Rows::new(black_box(&x), cols).expect("whole rows");
+                        let to = RowsMut::new(&mut y, cols).expect("whole rows");
+                        match operation {
+                            "softmax" => engine.softmax(from, to),
+                            "log_softmax" => engine.log_softmax(from, to),
+                            _ => engine.logsumexp(from, &mut sums),
+                        }
+                    });
+                });
+            }
+            group.bench_function(BenchmarkId::new("scalar loop", &shape), |bencher| {
+                bencher.iter(|| {
+                    for (x, y) in black_box(&x).chunks(cols).zip(y.chunks_mut(cols)) {
+                        match operation {
+                            "softmax" => scalar_loop::softmax(x, y),
+                            "log_softmax" => scalar_loop::log_softmax(x, y),
+                            _ => y[0] = scalar_loop::logsumexp(x),
+                        }
+                    }
+                });
+            });
+            if operation != "logsumexp" {
+                group.bench_function(BenchmarkId::new("memcpy", &shape), |bencher| {
+                    bencher.iter(|| black_box(&mut y).copy_from_slice(black_box(&x)));
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+criterion_group!(benches, ops);
+criterion_main!(benches);

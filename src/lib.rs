@@ -1,6 +1,89 @@
-//! Softmax, log-softmax and logsumexp.
+//! Softmax, log-softmax and logsumexp of `f32` rows on the CPU: fast, with proven error bounds, and with the same bits
+//! everywhere.
+//!
+//! ```
+//! let mut probabilities = [0.0; 3];
+//! logits::softmax(&[2.0, 1.0, 0.0], &mut probabilities);
+//! assert_eq!(probabilities, [0.66524094, 0.24472847, 0.09003057]);
+//! ```
+//!
+//! A row and a thread need no more than the free functions: [`softmax`], [`softmax_in_place`], [`log_softmax`],
+//! [`log_softmax_in_place`], [`logsumexp`]. Batches go through an [`Engine`], which spreads them over the caller's rayon
+//! pool, takes rows with a stride, works in place or into uninitialised memory, and knows the temperature:
+//!
+//! ```
+//! use logits::{Engine, Rows, RowsMut, Softmax};
+//!
+//! let logits = vec![0.0; 64 * 1000];
+//! let mut probabilities = vec![0.0; 64 * 1000];
+//! let warm = Softmax { temperature: 1.5, ..Default::default() };
+//! Engine::new().softmax_with(Rows::new(&logits, 1000)?, RowsMut::new(&mut probabilities, 1000)?, &warm)?;
+//! assert_eq!(probabilities[0], 0.001);
+//! # Ok::<(), logits::Error>(())
+//! ```
+//!
+//! # Numerics
+//!
+//! | result | any row | rows as they occur |
+//! |---|---|---|
+//! | [`softmax`] | 7.6 ULP | 3 ULP |
+//! | … below `2^-126` | two steps of `2^-149` | the same |
+//! | [`log_softmax`] | 8 ULP + `2^-126` | 3 ULP + `2^-126` |
+//! | [`logsumexp`] | `5e-7` absolute + `2^-50` relative | `4e-7` + `2^-50` relative |
+//! | bits | the same on any thread count, batch size, row position, alignment, in place or not, and on every fused instruction set | |
+//!
+//! Errors are against the exact result. The bounds for any row are derived in the source of each operation, and tests try
+//! to break them by hill climbing; those for rows as they occur are asserted on rows of 22 kinds (uniform, normal, peaked,
+//! offset by thousands, masked, ...) of up to 262145 elements. With the [portable](Isa::Portable) instruction set in a
+//! program compiled without fused multiply-add the bounds are 10 and 4 ULP, and the bits differ. The temperature is part of
+//! all this: `softmax(x / T)` is as exact as `softmax(x)`.
+//!
+//! What makes it so:
+//!
+//! - The exponential has an error below 0.892 ULP, tried on every float.
+//! - The maximum is not subtracted, as that would round: the shift is a multiple of ln2, taken off the exponent.
+//! - Terms are added in short trees of `f32`, and these in `f64`, in an order that depends on the length alone.
+//! - Log-softmax leaves the largest term out of its sum, and so stays exact where one logit dominates.
+//!
+//! # Special values
+//!
+//! | a row with | softmax | log-softmax | logsumexp |
+//! |---|---|---|---|
+//! | any NaN | NaN throughout | NaN throughout | NaN |
+//! | +inf, no NaN | NaN throughout | NaN throughout | +inf |
+//! | some -inf | exactly 0 there | -inf there | as if they were absent |
+//! | nothing but -inf | NaN, or 0 with [`MaskedRows::Zeros`] | NaN, or -inf | -inf |
+//! | no elements | nothing to write | nothing to write | -inf |
+//!
+//! The NaN is always the same one. A bad row changes nothing about its neighbours. A program that flushes subnormal numbers
+//! to zero (FTZ, DAZ) gets 0 for probabilities below `2^-126`.
+//!
+//! # Instruction sets
+//!
+//! The CPU is asked at run time: nobody has to set compiler flags. Kernels are written once, over vectors of 16 lanes that
+//! are one AVX-512 register, two AVX2 ones, four NEON ones, two [`wide::f32x8`], or an array. [`Engine::with_isa`] chooses;
+//! [`Isa::from_env`] reads `LOGITS_ISA` for programs that want to let their users choose. The library itself reads no
+//! environment.
+//!
+//! # Panics
+//!
+//! The free functions panic if lengths differ, as `copy_from_slice` does. No data make anything panic: what an [`Engine`]
+//! refuses it answers with an [`Error`], before anything is written.
+//!
+//! # Features
+//!
+//! - `std` (default): detection at run time. Without it the crate is `no_std`, and uses what it is compiled for.
+//! - `rayon` (default): batches over threads. Without it the interface is the same, on one thread.
+//!
+//! [`wide::f32x8`]: https://docs.rs/wide
 #![cfg_attr(not(feature = "std"), no_std)]
-#![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs, clippy::undocumented_unsafe_blocks)]
+#![deny(
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    missing_docs,
+    clippy::undocumented_unsafe_blocks,
+    clippy::allow_attributes_without_reason
+)]
 
 mod batch;
 mod element;
@@ -17,13 +100,13 @@ mod threads;
 #[doc(hidden)]
 pub mod reference;
 
-/// What the whole program is compiled for, as `build.rs` was told: the portable backend uses nothing else.
-#[doc(hidden)]
-pub const COMPILED_TARGET_FEATURES: &str = env!("LOGITS_TARGET_FEATURES");
-
 pub use batch::Engine;
 pub use element::Element;
 pub use error::Error;
-pub use ops::*;
+pub use ops::{MaskedRows, Softmax, log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place};
 pub use rows::{Rows, RowsMut};
 pub use simd::isa::{Isa, ParseIsaError};
+
+/// What the whole program is compiled for, as `build.rs` was told: the portable backend uses nothing else.
+#[doc(hidden)]
+pub const COMPILED_TARGET_FEATURES: &str = env!("LOGITS_TARGET_FEATURES");

@@ -157,7 +157,7 @@ impl<'a, E: Element> Write<'a, E> {
     #[inline(always)]
     pub fn split_at(self, mid: usize) -> (Self, Self) {
         let len = self.rest().len();
-        assert!(mid == len || mid <= len && mid % LANES == 0);
+        assert!(mid == len || mid <= len && mid.is_multiple_of(LANES));
         let vectors = mid / LANES;
         let second = Self {
             // In bounds, or just behind, or not used because nothing is left.
@@ -207,9 +207,9 @@ impl<E: Element> Span<E> for Write<'_, E> {
     #[inline(always)]
     fn put<S: Simd, const N: usize>(&mut self, lanes: [S::F32; N]) {
         assert!(N <= self.vectors);
-        for i in 0..N {
+        for (i, lanes) in lanes.into_iter().enumerate() {
             // SAFETY: the invariant, as `i < vectors`.
-            E::store::<S>(lanes[i], unsafe { &mut *self.to.add(i) });
+            E::store::<S>(lanes, unsafe { &mut *self.to.add(i) });
         }
         // SAFETY: still in bounds, or just behind.
         unsafe {
@@ -242,5 +242,5 @@ pub fn slots<E: Element>(elements: &mut [E]) -> &mut [MaybeUninit<E>] {
 /// All of them have been written.
 pub unsafe fn assume_written<E: Element>(slots: &mut [MaybeUninit<E>]) -> &mut [E] {
     // SAFETY: as the caller says.
-    unsafe { slots.assume_init_mut() }
+    unsafe { slice::from_raw_parts_mut(slots.as_mut_ptr().cast(), slots.len()) }
 }

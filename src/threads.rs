@@ -39,31 +39,34 @@ impl Workers {
     }
 }
 
-#[cfg(feature = "rayon")]
-fn pool_size() -> usize {
-    rayon::current_num_threads()
-}
-
 /// Halves the halves.
-#[cfg(feature = "rayon")]
 fn fan_out(machine: Machine, work: impl Divide) {
     if work.elements() <= GRAIN {
         return work.run(machine);
     }
     match work.halve() {
-        Ok((first, second)) => {
-            rayon::join(|| fan_out(machine, first), || fan_out(machine, second));
-        }
+        Ok((first, second)) => join(|| fan_out(machine, first), || fan_out(machine, second)),
         Err(whole) => whole.run(machine),
     }
+}
+
+#[cfg(feature = "rayon")]
+fn join(first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
+    rayon::join(first, second);
+}
+
+#[cfg(feature = "rayon")]
+fn pool_size() -> usize {
+    rayon::current_num_threads()
+}
+
+#[cfg(not(feature = "rayon"))]
+fn join(first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
+    first();
+    second();
 }
 
 #[cfg(not(feature = "rayon"))]
 fn pool_size() -> usize {
     1
-}
-
-#[cfg(not(feature = "rayon"))]
-fn fan_out(machine: Machine, work: impl Divide) {
-    work.run(machine);
 }

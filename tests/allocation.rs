@@ -28,26 +28,23 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-static X: [f32; 300_000] = [0.25; 300_000];
-static mut Y: [f32; 300_000] = [0.0; 300_000];
-
 /// The only test of this file: others would be counted too. It has no harness around it that might allocate meanwhile.
 fn main() {
-    // SAFETY: the only reference, and the only thread.
-    let y: &mut [f32] = unsafe { &mut *(&raw mut Y) };
+    let (x, mut y) = (vec![0.25; 300_000], vec![0.0; 300_000]);
+    let (x, y) = (&x[..], &mut y[..]);
     let mut new = [MaybeUninit::uninit(); 1000];
     let mut sums = [0.0; 300];
     let before = ALLOCATIONS.load(Ordering::Relaxed);
 
-    logits::softmax(&X, y);
-    logits::log_softmax(&X, y);
+    logits::softmax(x, y);
+    logits::log_softmax(x, y);
     logits::softmax_in_place(y);
     logits::log_softmax_in_place(y);
-    black_box(logits::logsumexp(&X));
+    black_box(logits::logsumexp(x));
     for isa in Isa::available() {
         let engine = Engine::new().with_isa(isa).unwrap().serial();
         for cols in [1, 7, 1000, 5000, 300_000] {
-            let rows = Rows::new(&X, cols).unwrap_or_else(|_| Rows::new(&X[..7 * 1000], cols).unwrap());
+            let rows = Rows::new(x, cols).unwrap_or_else(|_| Rows::new(&x[..7 * 1000], cols).unwrap());
             let len = rows.rows() * cols;
             for temperature in [1.0, 0.5, 0.0] {
                 let options = Softmax { temperature, ..Default::default() };
@@ -58,12 +55,12 @@ fn main() {
                 engine.logsumexp(rows, &mut sums[..rows.rows()]).unwrap();
             }
         }
-        let rows = Rows::new(&X[..1000], 100).unwrap();
+        let rows = Rows::new(&x[..1000], 100).unwrap();
         black_box(engine.softmax_uninit(rows, &mut new).unwrap());
         black_box(engine.log_softmax_uninit(rows, &mut new).unwrap());
     }
     // Small batches stay on this thread although they might go to others.
-    let rows = Rows::new(&X[..4096], 64).unwrap();
+    let rows = Rows::new(&x[..4096], 64).unwrap();
     Engine::new().softmax(rows, RowsMut::new(&mut y[..4096], 64).unwrap()).unwrap();
 
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;

@@ -121,7 +121,7 @@ fn search(tries: usize, error: impl Fn(&[f32]) -> f64 + Sync) -> f64 {
     const ROW_TRIES: usize = 4000;
     let climb = |start: usize| {
         let mut random = Random(start as u64);
-        let len = 1 + random.below(if start % 4 == 0 { 2000 } else { 140 });
+        let len = 1 + random.below(if start.is_multiple_of(4) { 2000 } else { 140 });
         let scale = [0.5, 5.0, 40.0, 110.0][random.below(4)];
         let offset = [0.0, 0.0, 250.0, -3000.0, 1e4][random.below(5)];
         let mut row: Vec<f32> = (0..len).map(|_| random.uniform(-scale, 0.0) + offset).collect();
