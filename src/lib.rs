@@ -4,7 +4,7 @@
 //! ```
 //! let mut probabilities = [0.0; 3];
 //! logits::softmax(&[2.0, 1.0, 0.0], &mut probabilities);
-//! assert_eq!(probabilities, [0.66524094, 0.24472847, 0.09003057]);
+//! assert_eq!(probabilities, [0.66524094, 0.24472846, 0.09003057]);
 //! ```
 //!
 //! A row and a thread need no more than the free functions: [`softmax`], [`softmax_in_place`], [`log_softmax`],
