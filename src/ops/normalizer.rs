@@ -160,6 +160,9 @@ impl Normalizer {
     /// What makes probabilities of the terms of a segment with this maximum, given those of its row.
     #[inline]
     pub fn factor(&self, segment_max: f32, scale: impl Scale) -> f64 {
+        if segment_max == self.max {
+            return 1.0 / self.sum;
+        }
         if segment_max == f32::NEG_INFINITY {
             return 0.0;
         }

@@ -197,6 +197,16 @@ impl super::F64 for F64 {
         }
         lanes
     }
+
+    #[inline(always)]
+    fn reduce_add(self) -> f64 {
+        let [a, b, c, d] = self.0;
+        intrinsics! {
+            let x = _mm256_add_pd(_mm256_add_pd(a, c), _mm256_add_pd(b, d));
+            let x = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd::<1>(x));
+            _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)))
+        }
+    }
 }
 
 impl super::Mask<F32> for Mask {

@@ -149,6 +149,16 @@ impl super::F64 for F64 {
         }
         lanes
     }
+
+    #[inline(always)]
+    fn reduce_add(self) -> f64 {
+        intrinsics! {
+            let x = _mm512_add_pd(self.0[0], self.0[1]);
+            let x = _mm256_add_pd(_mm512_castpd512_pd256(x), _mm512_extractf64x4_pd::<1>(x));
+            let x = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd::<1>(x));
+            _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)))
+        }
+    }
 }
 
 impl super::Mask<F32> for Mask {
