@@ -8,13 +8,16 @@
 //!
 //! # Error
 //!
-//! Against the exact softmax, in units of `u = 2^-24` relative (an ULP is between 1 and 2 of them):
+//! Against the exact softmax, with `u = 2^-24`; an ULP is between `u` and `2 u` of its number:
 //!
-//! - a term: `2 MAX_ULP u`, and as much for the sum of terms;
-//! - the tree of a group: depth 3, so `3 u`;
-//! - `1 / S` as the sum of two floats: nothing; the product rounds once: `u`.
+//! - a term: `2 MAX_ULP u < 1.79 u`, and at other temperatures than 1 as much as `0.3 u` more, since the rest of `x / T` is
+//!   added to an argument of up to 0.35, which rounds;
+//! - the sum of terms: as much, and for the three levels of a group's tree `3 u`; what is added in f64 does not count;
+//! - `1 / S` as the sum of two floats: nothing;
+//! - the product: half an ULP.
 //!
-//! Together `(4 MAX_ULP + 4) u`, below 7.6 u: an ULP is at least `u` relative, so the bound is 7.6 ULP.
+//! Together `2 (1.79 + 0.3) u + 3 u` and half an ULP: below 7.7 ULP, or 8 ULP. Without fused multiply-add a term has
+//! `2.4 u`, and the product with two floats rounds three times: below 10 ULP.
 
 use core::mem::MaybeUninit;
 
@@ -35,7 +38,7 @@ use super::temperature::{Scale, Unit};
 /// `softmax(x)`: each `x_i` becomes `exp(x_i) / sum_j exp(x_j)`, the probability that goes with the logit.
 ///
 /// One row, on this thread, without allocation; an [`Engine`] does batches. The result is within 3 ULP of the exact
-/// softmax on ordinary rows and within 7.6 ULP on any (see [Numerics](crate#numerics)).
+/// softmax on ordinary rows and within 8 ULP on any (see [Numerics](crate#numerics)).
 ///
 /// A NaN or +inf in the row makes all of it NaN; logits of -inf get exactly 0; a row of nothing but -inf becomes NaN
 /// ([`MaskedRows`](crate::MaskedRows) has the other choice).
