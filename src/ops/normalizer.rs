@@ -12,6 +12,7 @@
 use crate::element::Element;
 use crate::lanes::{self, Map};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
+use crate::math::power_of_two;
 use crate::simd::{F32, F64, Simd};
 use crate::span::Span;
 
@@ -62,13 +63,6 @@ impl Shift {
         let exponent = f64::from(self.exponent - BIAS);
         scale.exact(f64::from(self.center)) + (exponent * core::f64::consts::LN_2 + libm::log(sum))
     }
-}
-
-/// `2^exponent`, for a normal one.
-#[inline]
-pub const fn power_of_two(exponent: i32) -> f64 {
-    debug_assert!(-1022 <= exponent && exponent < 1024);
-    f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
 /// The terms of a segment.

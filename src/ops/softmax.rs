@@ -25,12 +25,13 @@ use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
 use crate::lanes::{self, Map, Then};
+use crate::math::power_of_two;
 use crate::row::{Reduce, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, Simd};
 use crate::span::Span;
 
-use super::normalizer::{Normalizer, Shift, Term, degenerate, power_of_two};
+use super::normalizer::{Normalizer, Shift, Term, degenerate};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};

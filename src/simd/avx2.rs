@@ -23,7 +23,7 @@ pub struct Mask([__m256; 2]);
 impl Avx2 {
     #[inline]
     pub fn new() -> Option<Self> {
-        super::isa::has!("avx2" && "fma" && "f16c").then_some(Self(()))
+        super::has!("avx2" && "fma" && "f16c").then_some(Self(()))
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Mask(__mmask16);
 impl Avx512 {
     #[inline]
     pub fn new() -> Option<Self> {
-        let here = super::isa::has!("avx512f" && "avx512vl" && "avx512bw" && "avx512dq" && "avx2" && "fma");
+        let here = super::has!("avx512f" && "avx512vl" && "avx512bw" && "avx512dq" && "avx2" && "fma");
         here.then_some(Self(()))
     }
 }

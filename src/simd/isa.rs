@@ -9,21 +9,6 @@ use super::{Kernel, Simd, portable::Portable, scalar::Scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2::Avx2, avx512::Avx512};
 
-/// Whether this CPU has features: asked at run time with `std`, else what the program was compiled for.
-#[cfg(target_arch = "x86_64")]
-macro_rules! has {
-    ($($feature:tt)&&+) => {
-        $({
-            #[cfg(feature = "std")]
-            { std::is_x86_feature_detected!($feature) }
-            #[cfg(not(feature = "std"))]
-            { cfg!(target_feature = $feature) }
-        })&&+
-    };
-}
-#[cfg(target_arch = "x86_64")]
-pub(super) use has;
-
 /// An instruction set that the kernels are compiled for.
 ///
 /// All of them have the same bits, except [`Isa::Portable`] in a program compiled without fused multiply-add

@@ -11,6 +11,21 @@
 use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
 
+/// Whether this CPU has features: asked at run time with `std`, else what the program was compiled for.
+#[cfg(target_arch = "x86_64")]
+macro_rules! has {
+    ($($feature:tt)&&+) => {
+        $({
+            #[cfg(feature = "std")]
+            { std::is_x86_feature_detected!($feature) }
+            #[cfg(not(feature = "std"))]
+            { cfg!(target_feature = $feature) }
+        })&&+
+    };
+}
+#[cfg(target_arch = "x86_64")]
+use has;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
