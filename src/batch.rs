@@ -311,7 +311,8 @@ impl<'a, E: Element> Place<'a, E> for Uninit<'_, 'a, E> {
     fn transform(self, engine: &Engine, operation: &impl Transform<E>) -> &'a mut [E] {
         let to = RowSlots::new(self.to, self.from.cols()).expect("checked by Uninit::new");
         Grid::Apart(self.from, to).transform(engine, operation);
-        // SAFETY: the rows are all there is, each has been run, and each run has seen that its row was used up.
+        // SAFETY: the rows are all there is; a batch runs each of its rows, and `row` runs each segment of a row and asserts
+        // that it was used up.
         unsafe { span::assume_written(self.to) }
     }
 }

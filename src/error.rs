@@ -19,6 +19,8 @@ pub enum Error {
         len: usize,
         /// The columns of a row.
         cols: usize,
+        /// The distance from one row to the next, in elements.
+        stride: usize,
     },
     /// Rows of a strided view would overlap.
     StrideTooShort {
@@ -59,10 +61,16 @@ impl fmt::Display for Error {
             Error::NoColumns { len } => {
                 write!(f, "rows of 0 columns cannot hold the {len} elements given")
             }
-            Error::RaggedRows { len, cols } => write!(
+            Error::RaggedRows { len, cols, stride } if cols == stride => write!(
                 f,
                 "{len} elements are not a whole number of rows of {cols} columns: {} left over",
                 len % cols
+            ),
+            Error::RaggedRows { len, cols, stride } => write!(
+                f,
+                "{len} elements are not a whole number of rows of {cols} columns that begin {stride} elements apart: \
+                 the last of them has {}",
+                len % stride
             ),
             Error::StrideTooShort { stride, cols } => {
                 write!(f, "a row stride of {stride} is shorter than the {cols} columns of a row")

@@ -47,9 +47,8 @@ pub trait Transform<E: Element>: Reduce<E> {
 #[inline(always)]
 pub fn transform_segment<S: Simd, E: Element, T: Transform<E>>(s: S, mut row: Write<'_, E>, operation: &T) {
     if T::STORES {
-        let (mut first, written) = row.begin();
-        let known = operation.segment(s, 0, &mut first);
-        row = written.by(first);
+        let known = operation.segment(s, 0, &mut row);
+        row = row.rewind();
         operation.finish(s, &known, Some(&known), 0, &mut row);
     } else {
         let known = operation.segment(s, 0, &mut row.rest());
@@ -162,13 +161,13 @@ impl<E: Element, T: Transform<E>> Kernel for StoreSegments<'_, '_, E, T> {
         let (mut at, mut rest) = (self.at, self.rest);
         for stored in self.stored {
             let len = rest.rest().len();
-            let (segment, behind) = rest.split_at(len.min(SEGMENT));
+            let (mut segment, behind) = rest.split_at(len.min(SEGMENT));
             rest = behind;
-            let (mut segment, written) = segment.begin();
             let partial = self.operation.segment(s, at, &mut segment);
-            *stored = Some((partial, written.by(segment)));
+            *stored = Some((partial, segment.rewind()));
             at += SEGMENT;
         }
+        assert!(rest.rest().is_empty(), "a segment without a place");
     }
 }
 
@@ -206,7 +205,8 @@ impl<E: Element, T: Transform<E>> Kernel for FinishSegments<'_, '_, E, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let mut at = self.at;
-        for (partial, segment) in self.stored.iter_mut().flatten() {
+        for stored in self.stored {
+            let (partial, segment) = stored.as_mut().expect("a segment that has been stored");
             self.operation.finish(s, self.known, Some(partial), at, segment);
             assert!(segment.rest().is_empty(), "an operation has left something");
             at += SEGMENT;
@@ -246,11 +246,10 @@ impl<E: Element, T: Transform<E>> Kernel for WriteSegments<'_, '_, E, T> {
         let (mut at, mut rest) = (self.at, self.rest);
         while !rest.rest().is_empty() {
             let len = rest.rest().len();
-            let (segment, behind) = rest.split_at(len.min(SEGMENT));
+            let (mut segment, behind) = rest.split_at(len.min(SEGMENT));
             rest = behind;
-            let (mut segment, written) = segment.begin();
             self.operation.finish(s, self.known, None, at, &mut segment);
-            written.by(segment);
+            assert!(segment.rest().is_empty(), "an operation has left something");
             at += SEGMENT;
         }
     }

@@ -1,8 +1,11 @@
 //! A batch as rows of one slice: the only place where shapes are checked.
 
+use core::fmt;
 use core::mem::{self, MaybeUninit};
 
-use crate::{Element, Error, span};
+use crate::element::Element;
+use crate::error::Error;
+use crate::span::Slots;
 
 /// Rows to read: `rows x cols` elements, each row contiguous, `stride` elements from one row to the next.
 ///
@@ -20,85 +23,14 @@ use crate::{Element, Error, span};
 /// assert_eq!((rows.rows(), rows.cols(), rows.stride()), (3, 3, 4));
 /// # Ok::<(), logits::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a, E: Element = f32> {
-    data: &'a [E],
-    shape: Shape,
-}
+#[derive(Clone, Copy)]
+pub struct Rows<'a, E: Element = f32>(Table<&'a [E]>);
 
 /// Rows to write; otherwise as [`Rows`]. What lies between the columns of two strided rows is left alone.
-#[derive(Debug)]
-pub struct RowsMut<'a, E: Element = f32> {
-    data: &'a mut [E],
-    shape: Shape,
-}
+pub struct RowsMut<'a, E: Element = f32>(Table<&'a mut [E]>);
 
 /// Rows of an output that need not be initialised.
-pub(crate) struct RowSlots<'a, E: Element> {
-    data: &'a mut [MaybeUninit<E>],
-    shape: Shape,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Shape {
-    rows: usize,
-    cols: usize,
-    stride: usize,
-}
-
-impl Shape {
-    fn new(len: usize, cols: usize, stride: usize) -> Result<Self, Error> {
-        if cols == 0 && len > 0 {
-            return Err(Error::NoColumns { len });
-        }
-        if stride < cols {
-            return Err(Error::StrideTooShort { stride, cols });
-        }
-        // The gap behind the last row may be there, in part, or not at all.
-        let rows = if len == 0 { 0 } else { len.saturating_sub(cols) / stride + 1 };
-        let beyond = rows.saturating_sub(1) * stride + cols;
-        if rows > 0 && (len < cols || len - beyond > stride - cols) {
-            return Err(Error::RaggedRows { len, cols });
-        }
-        Ok(Self { rows, cols, stride })
-    }
-
-    fn one(len: usize) -> Self {
-        Self { rows: usize::from(len > 0), cols: len, stride: len }
-    }
-
-    /// Takes off a row, and says how many elements it and the gap behind it have, if that is there.
-    #[inline(always)]
-    fn next_row(&mut self) -> Option<usize> {
-        self.rows = self.rows.checked_sub(1)?;
-        Some(self.stride)
-    }
-
-    /// The shapes of the first rows and of the others, and where these begin.
-    fn split_at(self, row: usize) -> (Self, Self, usize) {
-        let first = Self { rows: row, ..self };
-        (first, Self { rows: self.rows - row, ..self }, row * self.stride)
-    }
-}
-
-macro_rules! shape_accessors {
-    () => {
-        /// The number of rows.
-        pub fn rows(&self) -> usize {
-            self.shape.rows
-        }
-
-        /// The number of columns: the elements of a row.
-        pub fn cols(&self) -> usize {
-            self.shape.cols
-        }
-
-        /// The distance from the start of one row to the start of the next, in elements.
-        pub fn stride(&self) -> usize {
-            self.shape.stride
-        }
-    };
-}
+pub(crate) struct RowSlots<'a, E: Element>(Table<Slots<'a, E>>);
 
 impl<'a, E: Element> Rows<'a, E> {
     /// Contiguous rows of `cols` columns.
@@ -117,39 +49,22 @@ impl<'a, E: Element> Rows<'a, E> {
     ///
     /// As [`Rows::new`], and [`Error::StrideTooShort`] if `stride < cols`.
     pub fn strided(data: &'a [E], cols: usize, stride: usize) -> Result<Self, Error> {
-        Ok(Self { data, shape: Shape::new(data.len(), cols, stride)? })
+        Table::new(data, cols, stride).map(Self)
     }
 
     /// A slice as one row, or as none if it is empty.
     pub(crate) fn one(data: &'a [E]) -> Self {
-        Self { data, shape: Shape::one(data.len()) }
+        Self(Table::one(data))
     }
-
-    shape_accessors!();
 
     /// Row `row`.
     ///
     /// # Panics
     ///
     /// If there is no such row.
+    #[must_use]
     pub fn row(&self, row: usize) -> &'a [E] {
-        assert!(row < self.shape.rows, "row {row} of {}", self.shape.rows);
-        &self.data[row * self.shape.stride..][..self.shape.cols]
-    }
-
-    #[inline(always)]
-    pub(crate) fn next_row(&mut self) -> Option<&'a [E]> {
-        let step = self.shape.next_row()?;
-        let (row, rest) = self.data.split_at(step.min(self.data.len()));
-        self.data = rest;
-        Some(&row[..self.shape.cols])
-    }
-
-    /// The first rows and the others; there are some of both.
-    pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
-        let (first, second, at) = self.shape.split_at(row);
-        let (data, rest) = self.data.split_at(at);
-        (Self { data, shape: first }, Self { data: rest, shape: second })
+        &self.0.data[self.0.shape.range(row)]
     }
 }
 
@@ -169,17 +84,13 @@ impl<'a, E: Element> RowsMut<'a, E> {
     ///
     /// As [`Rows::strided`].
     pub fn strided(data: &'a mut [E], cols: usize, stride: usize) -> Result<Self, Error> {
-        let shape = Shape::new(data.len(), cols, stride)?;
-        Ok(Self { data, shape })
+        Table::new(data, cols, stride).map(Self)
     }
 
     /// A slice as one row, or as none if it is empty.
     pub(crate) fn one(data: &'a mut [E]) -> Self {
-        let shape = Shape::one(data.len());
-        Self { data, shape }
+        Self(Table::one(data))
     }
-
-    shape_accessors!();
 
     /// Row `row`.
     ///
@@ -187,59 +98,184 @@ impl<'a, E: Element> RowsMut<'a, E> {
     ///
     /// If there is no such row.
     pub fn row_mut(&mut self, row: usize) -> &mut [E] {
-        assert!(row < self.shape.rows, "row {row} of {}", self.shape.rows);
-        &mut self.data[row * self.shape.stride..][..self.shape.cols]
+        &mut self.0.data[self.0.shape.range(row)]
     }
 
     pub(crate) fn into_slots(self) -> RowSlots<'a, E> {
-        RowSlots { data: span::slots(self.data), shape: self.shape }
-    }
-
-    #[inline(always)]
-    pub(crate) fn next_row(&mut self) -> Option<&'a mut [E]> {
-        let step = self.shape.next_row()?;
-        let data = mem::take(&mut self.data);
-        let (row, rest) = data.split_at_mut(step.min(data.len()));
-        self.data = rest;
-        Some(&mut row[..self.shape.cols])
-    }
-
-    /// The first rows and the others; there are some of both.
-    pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
-        let (first, second, at) = self.shape.split_at(row);
-        let (data, rest) = self.data.split_at_mut(at);
-        (Self { data, shape: first }, Self { data: rest, shape: second })
+        RowSlots(Table { data: Slots::of(self.0.data), shape: self.0.shape })
     }
 }
 
 impl<'a, E: Element> RowSlots<'a, E> {
     /// Contiguous rows of `cols` columns.
-    pub(crate) fn new(data: &'a mut [MaybeUninit<E>], cols: usize) -> Result<Self, Error> {
-        let shape = Shape::new(data.len(), cols, cols)?;
-        Ok(Self { data, shape })
+    pub(crate) fn new(memory: &'a mut [MaybeUninit<E>], cols: usize) -> Result<Self, Error> {
+        Table::new(Slots::new(memory), cols, cols).map(Self)
     }
+}
 
-    pub(crate) fn rows(&self) -> usize {
-        self.shape.rows
-    }
+macro_rules! tables {
+    ($($rows:ident of $data:ty;)*) => {$(
+        impl<'a, E: Element> $rows<'a, E> {
+            /// The number of rows.
+            #[must_use]
+            pub fn rows(&self) -> usize {
+                self.0.shape.rows
+            }
 
-    pub(crate) fn cols(&self) -> usize {
-        self.shape.cols
+            /// The number of columns: the elements of a row.
+            #[must_use]
+            pub fn cols(&self) -> usize {
+                self.0.shape.cols
+            }
+
+            #[inline(always)]
+            pub(crate) fn next_row(&mut self) -> Option<$data> {
+                self.0.next_row()
+            }
+
+            /// The first rows and the others; there are some of both.
+            pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
+                let (first, second) = self.0.split_at(row);
+                (Self(first), Self(second))
+            }
+        }
+    )*};
+}
+
+tables! {
+    Rows of &'a [E];
+    RowsMut of &'a mut [E];
+    RowSlots of Slots<'a, E>;
+}
+
+macro_rules! strides {
+    ($($rows:ident)*) => {$(
+        impl<E: Element> $rows<'_, E> {
+            /// The distance from the start of one row to the start of the next, in elements.
+            #[must_use]
+            pub fn stride(&self) -> usize {
+                self.0.shape.stride
+            }
+        }
+
+        /// The shape: not the elements, of which there may be millions.
+        impl<E: Element> fmt::Debug for $rows<'_, E> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let Shape { rows, cols, stride } = self.0.shape;
+                f.debug_struct(stringify!($rows))
+                    .field("rows", &rows)
+                    .field("cols", &cols)
+                    .field("stride", &stride)
+                    .finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+strides!(Rows RowsMut);
+
+/// Data that can be cut in two.
+trait Cut: Default {
+    fn len(&self) -> usize;
+    fn cut(self, at: usize) -> (Self, Self);
+}
+
+impl<E> Cut for &[E] {
+    fn len(&self) -> usize {
+        (**self).len()
     }
 
     #[inline(always)]
-    pub(crate) fn next_row(&mut self) -> Option<&'a mut [MaybeUninit<E>]> {
-        let step = self.shape.next_row()?;
-        let data = mem::take(&mut self.data);
-        let (row, rest) = data.split_at_mut(step.min(data.len()));
-        self.data = rest;
-        Some(&mut row[..self.shape.cols])
+    fn cut(self, at: usize) -> (Self, Self) {
+        self.split_at(at)
+    }
+}
+
+impl<E> Cut for &mut [E] {
+    fn len(&self) -> usize {
+        (**self).len()
     }
 
-    /// The first rows and the others; there are some of both.
-    pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
-        let (first, second, at) = self.shape.split_at(row);
-        let (data, rest) = self.data.split_at_mut(at);
+    #[inline(always)]
+    fn cut(self, at: usize) -> (Self, Self) {
+        self.split_at_mut(at)
+    }
+}
+
+impl<E: Element> Cut for Slots<'_, E> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn cut(self, at: usize) -> (Self, Self) {
+        self.split_at(at)
+    }
+}
+
+/// Data and the shape that it has been found to have.
+#[derive(Clone, Copy)]
+struct Table<D> {
+    data: D,
+    shape: Shape,
+}
+
+impl<D: Cut> Table<D> {
+    fn new(data: D, cols: usize, stride: usize) -> Result<Self, Error> {
+        let shape = Shape::new(data.len(), cols, stride)?;
+        Ok(Self { data, shape })
+    }
+
+    fn one(data: D) -> Self {
+        let len = data.len();
+        Self { data, shape: Shape { rows: usize::from(len > 0), cols: len, stride: len } }
+    }
+
+    #[inline(always)]
+    fn next_row(&mut self) -> Option<D> {
+        self.shape.rows = self.shape.rows.checked_sub(1)?;
+        let data = mem::take(&mut self.data);
+        // The gap behind the last row may be missing.
+        let step = self.shape.stride.min(data.len());
+        let (row, rest) = data.cut(step);
+        self.data = rest;
+        Some(row.cut(self.shape.cols).0)
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let (data, rest) = self.data.cut(row * self.shape.stride);
+        let first = Shape { rows: row, ..self.shape };
+        let second = Shape { rows: self.shape.rows - row, ..self.shape };
         (Self { data, shape: first }, Self { data: rest, shape: second })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    rows: usize,
+    cols: usize,
+    stride: usize,
+}
+
+impl Shape {
+    fn new(len: usize, cols: usize, stride: usize) -> Result<Self, Error> {
+        if cols == 0 && len > 0 {
+            return Err(Error::NoColumns { len });
+        }
+        if stride < cols {
+            return Err(Error::StrideTooShort { stride, cols });
+        }
+        // The gap behind the last row may be there, in part, or not at all.
+        let rows = if len == 0 { 0 } else { len.saturating_sub(cols) / stride + 1 };
+        let beyond = rows.saturating_sub(1) * stride + cols;
+        if rows > 0 && (len < cols || len - beyond > stride - cols) {
+            return Err(Error::RaggedRows { len, cols, stride });
+        }
+        Ok(Self { rows, cols, stride })
+    }
+
+    fn range(self, row: usize) -> core::ops::Range<usize> {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        row * self.stride..row * self.stride + self.cols
     }
 }

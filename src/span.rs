@@ -1,8 +1,8 @@
 //! What a kernel passes over: a row or a part of one, to be read, or to be read and written.
 //!
 //! A kernel looks at what a span begins with and puts something in its place; what has been put is no longer part of the
-//! span. Nothing else takes elements from a span, so one that has been used up has been written whole: outputs need not
-//! be initialised.
+//! span. There is no other way to take elements from a span, so one that has been used up has been written whole: outputs
+//! need not be initialised.
 //!
 //! A span that is written has two addresses, which are the same where an operation works in place: one type, and one copy
 //! of each kernel in the program, for all three of out of place, in place and uninitialised. That takes raw pointers. The
@@ -84,6 +84,7 @@ impl<'a, E: Element> Read<'a, E> {
     /// The first `mid` elements, which are whole vectors or all there is, and the others.
     #[inline(always)]
     pub fn split_at(self, mid: usize) -> (Self, Self) {
+        assert!(is_boundary(mid, self.len()));
         if mid == self.len() {
             return (self, Self { vectors: &[], tail: &[] });
         }
@@ -109,11 +110,53 @@ impl<E: Element> Span<E> for Read<'_, E> {
     }
 }
 
+/// Places to write elements to, initialised or not: only [`Write`] opens them, and writes nothing else.
+pub struct Slots<'a, E>(&'a mut [MaybeUninit<E>]);
+
+impl<E> Default for Slots<'_, E> {
+    fn default() -> Self {
+        Self(&mut [])
+    }
+}
+
+impl<'a, E: Element> Slots<'a, E> {
+    pub fn new(memory: &'a mut [MaybeUninit<E>]) -> Self {
+        Self(memory)
+    }
+
+    pub fn of(elements: &'a mut [E]) -> Self {
+        // SAFETY: the layout is the same, and what is written there are elements.
+        Self(unsafe { slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), elements.len()) })
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn split_at(self, mid: usize) -> (Self, Self) {
+        let (first, second) = self.0.split_at_mut(mid);
+        (Self(first), Self(second))
+    }
+}
+
+/// Slots as elements.
+///
+/// # Safety
+///
+/// All of them have been written.
+pub unsafe fn assume_written<E: Element>(slots: &mut [MaybeUninit<E>]) -> &mut [E] {
+    // SAFETY: as the caller says.
+    unsafe { slice::from_raw_parts_mut(slots.as_mut_ptr().cast(), slots.len()) }
+}
+
 /// Elements to read and as many places to write to, the same or others.
 ///
 /// Invariant: for `'a`, `from` points to `vectors` vectors and `tail` elements that are initialised, and `to` to as much
-/// memory that nobody else uses; the two are the same memory or have none in common.
+/// memory that nobody else uses; the two are the same memory or have none in common. Between `start` and `to`, which are one
+/// piece of memory, everything has been written.
 pub struct Write<'a, E> {
+    start: *mut [MaybeUninit<E>; LANES],
+    len: usize,
     from: *const [E; LANES],
     to: *mut [MaybeUninit<E>; LANES],
     vectors: usize,
@@ -128,69 +171,56 @@ unsafe impl<E: Element> Send for Write<'_, E> {}
 impl<'a, E: Element> Write<'a, E> {
     #[inline(always)]
     pub fn in_place(row: &'a mut [E]) -> Self {
-        let to = row.as_mut_ptr();
-        Self {
-            from: to.cast(),
-            to: to.cast(),
-            vectors: row.len() / LANES,
-            tail: row.len() % LANES,
-            exclusive: PhantomData,
-        }
+        let start = row.as_mut_ptr();
+        Self::whole(start, start.cast(), row.len())
     }
 
     /// # Panics
     ///
     /// If the lengths differ.
     #[inline(always)]
-    pub fn apart(from: &'a [E], to: &'a mut [MaybeUninit<E>]) -> Self {
+    pub fn apart(from: &'a [E], to: Slots<'a, E>) -> Self {
         assert_eq!(from.len(), to.len());
-        Self {
-            from: from.as_ptr().cast(),
-            to: to.as_mut_ptr().cast(),
-            vectors: from.len() / LANES,
-            tail: from.len() % LANES,
-            exclusive: PhantomData,
-        }
+        Self::whole(from.as_ptr(), to.0.as_mut_ptr(), from.len())
     }
 
-    /// The first `mid` elements, which are whole vectors or all there is, and the others.
+    #[inline(always)]
+    fn whole(from: *const E, to: *mut MaybeUninit<E>, len: usize) -> Self {
+        let (vectors, tail) = (len / LANES, len % LANES);
+        let (from, to) = (from.cast(), to.cast());
+        Self { start: to, len, from, to, vectors, tail, exclusive: PhantomData }
+    }
+
+    /// The first `mid` elements, which are whole vectors or all there is, and the others, of a span that has not been
+    /// passed.
     #[inline(always)]
     pub fn split_at(self, mid: usize) -> (Self, Self) {
-        let len = self.rest().len();
-        assert!(mid == len || mid <= len && mid.is_multiple_of(LANES));
-        let vectors = mid / LANES;
-        let second = Self {
-            // In bounds, or just behind, or not used because nothing is left.
-            from: self.from.wrapping_add(vectors),
-            to: self.to.wrapping_add(vectors),
-            vectors: self.vectors - vectors,
-            tail: if mid == len { 0 } else { self.tail },
-            ..self
-        };
-        (Self { vectors, tail: mid % LANES, ..self }, second)
+        assert!(self.to == self.start && is_boundary(mid, self.len));
+        // What begins behind the end is empty, and not used.
+        let second = Self::whole(
+            self.from.cast::<E>().wrapping_add(mid),
+            self.to.cast::<MaybeUninit<E>>().wrapping_add(mid),
+            self.len - mid,
+        );
+        (Self::whole(self.from.cast(), self.to.cast(), mid), second)
     }
 
-    /// Lets a pass use up this span, and gives what it wrote as a span to pass once more, in place.
+    /// What a pass has written, to be passed once more, in place.
+    ///
+    /// # Panics
+    ///
+    /// If the pass has left something.
     #[inline(always)]
-    pub fn begin(self) -> (Self, Written<'a, E>) {
-        let written = Written(Self { from: self.to.cast_const().cast(), ..self });
-        (self, written)
+    pub fn rewind(self) -> Self {
+        assert!(self.vectors == 0 && self.tail == 0, "a pass has left something");
+        Self::whole(self.start.cast_const().cast(), self.start.cast(), self.len)
     }
 }
 
-/// What will have been written.
-pub struct Written<'a, E>(Write<'a, E>);
-
-impl<'a, E: Element> Written<'a, E> {
-    /// # Panics
-    ///
-    /// If `span` is not the one this was made with, used up.
-    #[inline(always)]
-    pub fn by(self, span: Write<'a, E>) -> Write<'a, E> {
-        let end = self.0.to.wrapping_add(self.0.vectors);
-        assert!(span.to == end && span.vectors == 0 && span.tail == 0, "a pass has left something");
-        self.0
-    }
+/// Whether a span of `len` elements may be cut at `mid`.
+#[inline(always)]
+fn is_boundary(mid: usize, len: usize) -> bool {
+    mid == len || mid < len && mid.is_multiple_of(LANES)
 }
 
 impl<E: Element> Span<E> for Write<'_, E> {
@@ -226,21 +256,4 @@ impl<E: Element> Span<E> for Write<'_, E> {
         E::store_partial::<S>(lanes, unsafe { slice::from_raw_parts_mut(self.to.cast(), self.tail) });
         self.tail = 0;
     }
-}
-
-/// Elements as places to write elements to, for spans.
-#[inline(always)]
-pub fn slots<E: Element>(elements: &mut [E]) -> &mut [MaybeUninit<E>] {
-    // SAFETY: the layout is the same, and nothing but `Write` writes to slots: elements.
-    unsafe { slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), elements.len()) }
-}
-
-/// Slots as elements.
-///
-/// # Safety
-///
-/// All of them have been written.
-pub unsafe fn assume_written<E: Element>(slots: &mut [MaybeUninit<E>]) -> &mut [E] {
-    // SAFETY: as the caller says.
-    unsafe { slice::from_raw_parts_mut(slots.as_mut_ptr().cast(), slots.len()) }
 }

@@ -3,71 +3,121 @@
 mod common;
 
 use common::*;
-use logits::{Engine, reference};
+use logits::{Engine, Isa, reference};
 use proptest::prelude::*;
 
-/// What is promised on ordinary rows, in ULP: with fused multiply-add, and without.
-const NAMED: [f64; 2] = [3.0, 4.0];
-
-/// What is promised on any row, in ULP: see the documentation of softmax and log-softmax.
-const ANY: [f64; 2] = [8.0, 10.0];
-
-/// Two steps of `2^-149` are allowed where a probability is subnormal.
-const SUBNORMAL: f64 = 1.0 / 2.0;
-
-fn bound(engine: Engine, bounds: [f64; 2]) -> f64 {
-    bounds[usize::from(!engine.isa().is_fused())]
-}
-
-/// Errors of the three operations on a row.
-struct Errors {
-    softmax: f64,
+/// What is promised, with fused multiply-add and without.
+struct Promise {
+    softmax: Worst,
+    /// In ULP, beyond `2^-126`.
     log_softmax: f64,
-    /// Absolute, less `2^-50` relative.
+    /// Absolute, beyond `2^-50` relative.
     logsumexp: f64,
 }
 
-fn errors(engine: Engine, x: &[f32], temperature: f64) -> Errors {
+/// On ordinary rows.
+const NAMED: [Promise; 2] = [
+    Promise { softmax: Worst { ulp: 3.0, steps: 2.0 }, log_softmax: 3.0, logsumexp: 1e-7 },
+    Promise { softmax: Worst { ulp: 4.0, steps: 2.0 }, log_softmax: 4.0, logsumexp: 1e-7 },
+];
+
+/// On any row: derived in the sources of softmax, log-softmax and logsumexp.
+const ANY: [Promise; 2] = [
+    Promise { softmax: Worst { ulp: 7.0, steps: 5.0 }, log_softmax: 7.0, logsumexp: 3e-7 },
+    Promise { softmax: Worst { ulp: 9.0, steps: 7.0 }, log_softmax: 9.0, logsumexp: 3e-7 },
+];
+
+fn promised(engine: Engine, promises: &[Promise; 2]) -> &Promise {
+    &promises[usize::from(!engine.isa().is_fused())]
+}
+
+/// Errors of the three operations on a row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Errors {
+    softmax: Worst,
+    log_softmax: f64,
+    logsumexp: f64,
+}
+
+impl Errors {
+    fn and(self, other: Self) -> Self {
+        Self {
+            softmax: self.softmax.and(other.softmax),
+            log_softmax: self.log_softmax.max(other.log_softmax),
+            logsumexp: self.logsumexp.max(other.logsumexp),
+        }
+    }
+
+    /// Whether a promise is kept. Not so by NaN.
+    fn keep(&self, promise: &Promise) -> bool {
+        self.softmax.ulp <= promise.softmax.ulp
+            && self.softmax.steps <= promise.softmax.steps
+            && self.log_softmax <= promise.log_softmax
+            && self.logsumexp <= promise.logsumexp
+    }
+}
+
+fn softmax_error(engine: Engine, x: &[f32], temperature: f64) -> Worst {
     let mut want = vec![0.0; x.len()];
     reference::softmax(x, temperature, &mut want);
-    let (softmax, _) = worst(&softmax(engine, x, temperature), &want, SUBNORMAL);
+    worst(&softmax(engine, x, temperature), &want)
+}
+
+fn log_softmax_error(engine: Engine, x: &[f32], temperature: f64) -> f64 {
+    let mut want = vec![0.0; x.len()];
     reference::log_softmax(x, temperature, &mut want);
-    let (log_softmax, _) = worst_log(&log_softmax(engine, x, temperature), &want);
+    worst_log(&log_softmax(engine, x, temperature), &want)
+}
+
+fn logsumexp_error(engine: Engine, x: &[f32]) -> f64 {
     let want = reference::logsumexp(x);
-    let logsumexp = (logsumexp(engine, x) - want).abs() - want.abs() * 2_f64.powi(-50);
-    Errors { softmax, log_softmax, logsumexp }
+    let error = (logsumexp(engine, x) - want).abs() - want.abs() * 2_f64.powi(-50);
+    if error.is_nan() { f64::INFINITY } else { error }
+}
+
+fn errors(engine: Engine, x: &[f32], temperature: f64) -> Errors {
+    Errors {
+        softmax: softmax_error(engine, x, temperature),
+        log_softmax: log_softmax_error(engine, x, temperature),
+        logsumexp: logsumexp_error(engine, x),
+    }
 }
 
 #[test]
 fn named_rows_are_within_three_ulp() {
     for engine in engines() {
-        let mut most = Errors { softmax: 0.0, log_softmax: 0.0, logsumexp: 0.0 };
+        let mut most = Errors::default();
         for len in LENGTHS.into_iter().chain([262_144, 262_145]) {
             // The scalar machine is slow, and gives the same bits.
-            if len > 100_000 && engine.isa() == logits::Isa::Scalar {
+            if len > 100_000 && engine.isa() == Isa::Scalar {
                 continue;
             }
             for (name, x) in named_rows(len) {
                 for temperature in [1.0, 0.7, 3.0] {
                     let found = errors(engine, &x, temperature);
-                    let context = format!("{}, {name}, {len} at T = {temperature}", engine.isa());
-                    let named = bound(engine, NAMED);
-                    assert!(found.softmax <= named, "softmax, {context}: {}", found.softmax);
-                    assert!(found.log_softmax <= named, "log-softmax, {context}: {}", found.log_softmax);
-                    assert!(found.logsumexp <= 4e-7, "logsumexp, {context}: {:e}", found.logsumexp);
-                    most.softmax = most.softmax.max(found.softmax);
-                    most.log_softmax = most.log_softmax.max(found.log_softmax);
-                    most.logsumexp = most.logsumexp.max(found.logsumexp);
+                    let isa = engine.isa();
+                    assert!(
+                        found.keep(promised(engine, &NAMED)),
+                        "{isa}: {name}, {len} at T = {temperature}: {found:?}"
+                    );
+                    most = most.and(found);
                 }
             }
         }
-        println!(
-            "{:8} softmax {:.3} ULP, log-softmax {:.3} ULP, logsumexp {:.2e}",
-            engine.isa(),
-            most.softmax,
-            most.log_softmax,
-            most.logsumexp
-        );
+        println!("{:8} {most:?}", engine.isa());
+    }
+}
+
+/// A row whose smallest probability is wrong by more than two steps: what is promised of any row has to be more.
+#[test]
+fn a_subnormal_probability_may_be_off_by_some_steps() {
+    let terms =
+        [-93.294304, -93.27002, -92.61179, -92.55215, -93.057915, -92.77676, -92.60369, -93.134575_f32];
+    let mut x: Vec<f32> = terms.iter().flat_map(|&x| [x; 16]).collect();
+    x.push(-175.35985);
+    for engine in fused() {
+        let found = softmax_error(engine, &x, 1.0);
+        assert!(found.steps > 2.0 && found.steps <= ANY[0].softmax.steps, "{}: {found:?}", engine.isa());
     }
 }
 
@@ -89,12 +139,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
-    fn any_row_is_within_the_derived_bounds(x in any_row(), temperature in prop_oneof![Just(1.0), 0.01..100.0_f64, 1e-30..1e30]) {
+    fn any_row_is_within_the_derived_bounds(
+        x in any_row(),
+        temperature in prop_oneof![Just(1.0), 0.01..100.0_f64, 1e-30..1e30, 1e-48..1e-30],
+    ) {
         for engine in engines() {
             let found = errors(engine, &x, temperature);
-            prop_assert!(found.softmax <= bound(engine, ANY), "{}: softmax {}", engine.isa(), found.softmax);
-            prop_assert!(found.log_softmax <= bound(engine, ANY), "{}: log-softmax {}", engine.isa(), found.log_softmax);
-            prop_assert!(found.logsumexp <= 5e-7, "{}: logsumexp {:e}", engine.isa(), found.logsumexp);
+            prop_assert!(found.keep(promised(engine, &ANY)), "{}: {found:?}", engine.isa());
         }
     }
 
@@ -116,15 +167,27 @@ proptest! {
 }
 
 /// Hill climbing: rows are changed a little at a time, and a change is kept if it makes the error larger.
-fn search(tries: usize, error: impl Fn(&[f32]) -> f64 + Sync) -> f64 {
+fn search<T: Send>(
+    tries: usize,
+    nothing: fn() -> T,
+    error: impl Fn(&[f32], f64) -> T + Sync,
+    size: fn(&T) -> f64,
+    and: fn(T, T) -> T,
+) -> T {
     const ROW_TRIES: usize = 4000;
     let climb = |start: usize| {
         let mut random = Random(start as u64);
-        let len = 1 + random.below(if start.is_multiple_of(4) { 2000 } else { 140 });
+        // Many rows of some groups, some of a segment, a few that are merged.
+        let len = match start % 8 {
+            0 => 4097 + random.below(300),
+            1 | 2 => 1 + random.below(2000),
+            _ => 1 + random.below(140),
+        };
+        let temperature = [1.0, 1.0, 0.7, 3.0][random.below(4)];
         let scale = [0.5, 5.0, 40.0, 110.0][random.below(4)];
         let offset = [0.0, 0.0, 250.0, -3000.0, 1e4][random.below(5)];
         let mut row: Vec<f32> = (0..len).map(|_| random.uniform(-scale, 0.0) + offset).collect();
-        let mut most = error(&row);
+        let mut most = error(&row, temperature);
         for _ in 0..ROW_TRIES {
             let i = random.below(len);
             let kept = row.clone();
@@ -143,8 +206,8 @@ fn search(tries: usize, error: impl Fn(&[f32]) -> f64 + Sync) -> f64 {
                     }
                 }
             }
-            let found = error(&row);
-            if found >= most {
+            let found = error(&row, temperature);
+            if size(&found) >= size(&most) {
                 most = found;
             } else {
                 row = kept;
@@ -152,45 +215,49 @@ fn search(tries: usize, error: impl Fn(&[f32]) -> f64 + Sync) -> f64 {
         }
         most
     };
-    let starts = tries / ROW_TRIES;
+    let starts = tries.div_ceil(ROW_TRIES);
     let (climb, threads) = (&climb, std::thread::available_parallelism().map_or(1, usize::from));
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
-                scope.spawn(move || (thread..starts).step_by(threads).map(climb).fold(0.0, f64::max))
+                scope.spawn(move || (thread..starts).step_by(threads).map(climb).fold(nothing(), and))
             })
             .collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).fold(0.0, f64::max)
+        workers.into_iter().map(|worker| worker.join().unwrap()).fold(nothing(), and)
     })
 }
 
+/// Searches on the best instruction set here, and on the portable one where that rounds otherwise.
 fn search_all(tries: usize) {
-    let engine = Engine::new().serial();
-    let found = search(tries, |x| {
-        let mut want = vec![0.0; x.len()];
-        reference::softmax(x, 1.0, &mut want);
-        worst(&softmax(engine, x, 1.0), &want, SUBNORMAL).0
-    });
-    println!("softmax: {found:.3} ULP");
-    assert!(found <= bound(engine, ANY), "softmax {found}");
-    let found = search(tries, |x| {
-        let mut want = vec![0.0; x.len()];
-        reference::log_softmax(x, 1.0, &mut want);
-        worst_log(&log_softmax(engine, x, 1.0), &want).0
-    });
-    println!("log-softmax: {found:.3} ULP");
-    assert!(found <= bound(engine, ANY), "log-softmax {found}");
-    let found = search(tries, |x| {
-        let want = reference::logsumexp(x);
-        (logsumexp(engine, x) - want).abs() - want.abs() * 2_f64.powi(-50)
-    });
-    println!("logsumexp: {found:.3e}");
-    assert!(found <= 5e-7, "logsumexp {found:e}");
+    let portable = Engine::new().with_isa(Isa::Portable).unwrap().serial();
+    for engine in [Engine::new().serial(), portable] {
+        let isa = engine.isa();
+        let promise = promised(engine, &ANY);
+        let found = search(
+            tries,
+            Worst::default,
+            |x, temperature| softmax_error(engine, x, temperature),
+            // Steps of subnormal numbers are found by the way.
+            |worst| worst.ulp,
+            Worst::and,
+        );
+        println!("{isa:8} softmax {:.3} ULP, {:.3} steps", found.ulp, found.steps);
+        assert!(found.ulp <= promise.softmax.ulp && found.steps <= promise.softmax.steps, "softmax, {isa}");
+        let float = |tries, error: &(dyn Fn(&[f32], f64) -> f64 + Sync)| {
+            search(tries, || 0.0, error, |&error| error, f64::max)
+        };
+        let found = float(tries, &|x, temperature| log_softmax_error(engine, x, temperature));
+        println!("{isa:8} log-softmax {found:.3} ULP");
+        assert!(found <= promise.log_softmax, "log-softmax, {isa}");
+        let found = float(tries, &|x, _| logsumexp_error(engine, x));
+        println!("{isa:8} logsumexp {found:.3e}");
+        assert!(found <= promise.logsumexp, "logsumexp, {isa}");
+    }
 }
 
 #[test]
 fn a_short_search_does_not_break_the_bounds() {
-    search_all(40_000);
+    search_all(32_000);
 }
 
 #[test]

@@ -187,6 +187,9 @@ fn the_ends_of_the_temperature() {
             let y = log_softmax(engine, &[f32::MAX, f32::MIN, f32::NEG_INFINITY], hottest);
             assert_eq!(y, [-std::f32::consts::LN_2, -std::f32::consts::LN_2, f32::NEG_INFINITY]);
         }
+        // Below 2^-160 the temperature is 2^-160.
+        let coldest = 2_f64.powi(-160);
+        assert_eq!(log_softmax(engine, &[0.0, -1e-12], 1e-300), log_softmax(engine, &[0.0, -1e-12], coldest));
         // Differences of the largest floats overflow; their quotients need not.
         let y = log_softmax(engine, &[f32::MAX, f32::MIN], 2.0);
         assert_eq!(y, [0.0, f32::MIN]);
@@ -252,7 +255,7 @@ fn what_is_refused_leaves_the_output_alone() {
     let error = engine.softmax_uninit(rows, &mut short).unwrap_err();
     assert_eq!(error, Error::ShapeMismatch { input: (3, 4), output: (2, 4) });
     let error = engine.log_softmax_uninit(rows, &mut short[..7]).unwrap_err();
-    assert_eq!(error, Error::RaggedRows { len: 7, cols: 4 });
+    assert_eq!(error, Error::RaggedRows { len: 7, cols: 4, stride: 4 });
     assert_eq!(y, [7.0; 12]);
     for isa in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
         assert_eq!(engine.with_isa(isa).unwrap_err(), Error::IsaUnavailable { isa });
@@ -263,11 +266,14 @@ fn what_is_refused_leaves_the_output_alone() {
 fn shapes() {
     let x = [0.0; 12];
     assert_eq!(Rows::new(&x, 0).unwrap_err(), Error::NoColumns { len: 12 });
-    assert_eq!(Rows::new(&x, 5).unwrap_err(), Error::RaggedRows { len: 12, cols: 5 });
-    assert_eq!(Rows::new(&x, 13).unwrap_err(), Error::RaggedRows { len: 12, cols: 13 });
+    assert_eq!(Rows::new(&x, 5).unwrap_err(), Error::RaggedRows { len: 12, cols: 5, stride: 5 });
+    assert_eq!(Rows::new(&x, 13).unwrap_err(), Error::RaggedRows { len: 12, cols: 13, stride: 13 });
     assert_eq!(Rows::strided(&x, 5, 4).unwrap_err(), Error::StrideTooShort { stride: 4, cols: 5 });
     assert_eq!(Rows::strided(&x[..11], 3, 4).unwrap().rows(), 3);
-    assert_eq!(Rows::strided(&x[..10], 3, 4).unwrap_err(), Error::RaggedRows { len: 10, cols: 3 });
+    let error = Rows::strided(&x[..10], 3, 4).unwrap_err();
+    assert_eq!(error, Error::RaggedRows { len: 10, cols: 3, stride: 4 });
+    assert!(error.to_string().ends_with("begin 4 elements apart: the last of them has 2"), "{error}");
+    assert_eq!(format!("{:?}", Rows::new(&x, 4).unwrap()), "Rows { rows: 3, cols: 4, stride: 4, .. }");
     // A batch of no rows is a batch.
     let engine = Engine::new();
     for cols in [0, 1, 9] {

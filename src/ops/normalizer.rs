@@ -3,8 +3,8 @@
 //! With `z = x / T`, a segment's terms are `e = exp(z - c) 2^(BIAS - n)`, and its [`Shift`] `(c, n)` comes from its
 //! maximum `m` alone:
 //!
-//! - `c = 0` while `|m / T| < 256`, else `c = m`: then `x - c` is exact for every term that matters. (Subtracting the
-//!   maximum always would round, and that is the largest error of most softmaxes.)
+//! - `c = 0` while `|m / T| < 256`, else `c = m`: then `x - c` is exact for every term that matters. (Subtracting a
+//!   smaller maximum would round, and that is the largest error of most softmaxes.)
 //! - `n` is the rest of the shift as a multiple of ln2, taken off the exponent, where it is free and exact.
 //!
 //! Sums of two segments with the same `c` merge by a power of two, exactly; else by `exp(c1 - c2)` in f64.

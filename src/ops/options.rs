@@ -21,7 +21,7 @@ use super::temperature::Temperature;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Softmax {
     /// `T` in `softmax(x / T)`: 1 by default. Smaller is sharper; 0 gives everything to the first maximum, and +inf the
-    /// same share to every logit that is not -inf.
+    /// same share to every logit that is not -inf. Between 0 and `2^-160` it counts as `2^-160`, beyond `2^160` as that.
     pub temperature: f64,
     /// What becomes of rows whose logits are all -inf.
     pub masked_rows: MaskedRows,

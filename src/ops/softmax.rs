@@ -8,16 +8,17 @@
 //!
 //! # Error
 //!
-//! Against the exact softmax, with `u = 2^-24`; an ULP is between `u` and `2 u` of its number:
+//! Against the exact softmax, relative, with `u = 2^-24`; an ULP is between `u` and `2 u` of its number:
 //!
-//! - a term: `2 MAX_ULP u < 1.79 u`, and at other temperatures than 1 as much as `0.3 u` more, since the rest of `x / T` is
-//!   added to an argument of up to 0.35, which rounds;
-//! - the sum of terms: as much, and for the three levels of a group's tree `3 u`; what is added in f64 does not count;
+//! - a term: 1.28 u (`MAX_RELATIVE` of [`exp`](crate::math::exp)), and at other temperatures than 1 up to 0.3 u more, since
+//!   the rest of `x / T` is added to an argument of up to 0.35, which rounds;
+//! - the sum of terms: as much, and for the three levels of a group's tree 3 u; what is added in f64 does not count;
 //! - `1 / S` as the sum of two floats: nothing;
 //! - the product: half an ULP.
 //!
-//! Together `2 (1.79 + 0.3) u + 3 u` and half an ULP: below 7.7 ULP, or 8 ULP. Without fused multiply-add a term has
-//! `2.4 u`, and the product with two floats rounds three times: below 10 ULP.
+//! Together `2 (1.28 + 0.3) u + 3 u` and half an ULP: below 7 ULP. Below `2^-126`, where an ULP is a step of `2^-149`, the
+//! 6.16 u are less than 4 steps, and the products of the last pass round by half a step each: below 5 steps.
+//! Without fused multiply-add a term has 1.65 u, and the product rounds once more, by u: below 9 ULP.
 
 use core::mem::MaybeUninit;
 
@@ -39,7 +40,7 @@ use super::temperature::{Scale, Unit};
 /// `softmax(x)`: each `x_i` becomes `exp(x_i) / sum_j exp(x_j)`, the probability that goes with the logit.
 ///
 /// One row, on this thread, without allocation; an [`Engine`] does batches. The result is within 3 ULP of the exact
-/// softmax on ordinary rows and within 8 ULP on any (see [Numerics](crate#numerics)).
+/// softmax on ordinary rows and within 7 ULP on any (see [Numerics](crate#numerics)).
 ///
 /// A NaN or +inf in the row makes all of it NaN; logits of -inf get exactly 0; a row of nothing but -inf becomes NaN
 /// ([`MaskedRows`](crate::MaskedRows) has the other choice).
@@ -264,7 +265,8 @@ impl<S: Simd> Map<S> for Factor<S::F32> {
     }
 }
 
-/// A factor below [`SMALL`] in two steps. The first is exact unless the result is 0 anyway.
+/// A factor below [`SMALL`] in two steps. Where the first one rounds, the result is below `2^-126`, and that rounding a small
+/// part of its last place.
 #[inline(always)]
 fn small_factor<S: Simd>(s: S, factor: f64) -> impl Map<S> {
     Then(Times(s.splat(power_of_two(-96) as f32)), Factor::new(s, factor * power_of_two(96)))

@@ -76,8 +76,8 @@ pub struct Temperature {
 }
 
 impl Temperature {
-    /// Below `2^-160` no two different logits share the mass, and above `2^160` all have the same share: there the
-    /// temperature stops, so that everything below is in range.
+    /// At `2^-160` no two different logits share the mass, and at `2^160` all have the same share: there the temperature
+    /// stops, so that everything below is in range.
     pub fn new(temperature: f64) -> Self {
         const LEAST: f64 = power_of_two(-160);
         const MOST: f64 = power_of_two(160);

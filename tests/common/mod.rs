@@ -121,31 +121,39 @@ pub fn logsumexp(engine: Engine, x: &[f32]) -> f64 {
     out[0]
 }
 
-/// The worst error in units in the last place, and where. What lies below `2^-126` counts by `subnormal`: so many steps of
-/// `2^-149` are as bad as an ULP.
-pub fn worst(got: &[f32], want: &[f64], subnormal: f64) -> (f64, usize) {
-    let mut worst = (0.0, 0);
-    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+/// The worst errors of a row.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Worst {
+    /// In units in the last place, of results of at least `2^-126`.
+    pub ulp: f64,
+    /// In steps of `2^-149`, of smaller ones.
+    pub steps: f64,
+}
+
+impl Worst {
+    pub fn and(self, other: Self) -> Self {
+        Self { ulp: self.ulp.max(other.ulp), steps: self.steps.max(other.steps) }
+    }
+}
+
+/// The worst errors of a softmax. NaN where a probability should be is infinitely wrong.
+pub fn worst(got: &[f32], want: &[f64]) -> Worst {
+    let mut worst = Worst::default();
+    for (&got, &want) in got.iter().zip(want) {
         let error = reference::ulp_error(got, want);
-        let error = if want.abs() < f64::from(f32::MIN_POSITIVE) { error * subnormal } else { error };
-        if error > worst.0 {
-            worst = (error, i);
-        }
+        let of = if want < f64::from(f32::MIN_POSITIVE) { &mut worst.steps } else { &mut worst.ulp };
+        *of = of.max(error);
     }
     worst
 }
 
 /// The worst error of a log-softmax in units in the last place, where `2^-126` is allowed on top.
-pub fn worst_log(got: &[f32], want: &[f64]) -> (f64, usize) {
-    let mut worst = (0.0, 0);
-    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+pub fn worst_log(got: &[f32], want: &[f64]) -> f64 {
+    let error = |(&got, &want): (&f32, &f64)| {
         let small = (f64::from(got) - want).abs() <= f64::from(f32::MIN_POSITIVE);
-        let error = if small { 0.0 } else { reference::ulp_error(got, want) };
-        if error > worst.0 {
-            worst = (error, i);
-        }
-    }
-    worst
+        if small { 0.0 } else { reference::ulp_error(got, want) }
+    };
+    got.iter().zip(want).map(error).fold(0.0, f64::max)
 }
 
 /// A hash of bits (FNV-1a).
