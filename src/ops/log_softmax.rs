@@ -8,7 +8,7 @@
 //!
 //! Against the exact logarithm, relative, with `u = 2^-24`; an ULP is between `u` and `2 u` of its number:
 //!
-//! - `S'` is a sum of terms, with an error below `(1.28 + 0.3 + 3) u` as in [`softmax`](super::softmax); `e` is computed in
+//! - `S'` is a sum of terms, with an error below `(1.29 + 0.3 + 3) u` as in [`softmax`](super::softmax); `e` is computed in
 //!   f64, and `log1p` does not magnify a relative error: that of `L` is below 4.6 u;
 //! - `x_i - m` rounds by u of itself at most;
 //! - `z_i` and `L` are taken off each other as two floats each: the first subtraction rounds by u of the result, the second

@@ -10,14 +10,14 @@
 //!
 //! Against the exact softmax, relative, with `u = 2^-24`; an ULP is between `u` and `2 u` of its number:
 //!
-//! - a term: 1.28 u (`MAX_RELATIVE` of [`exp`](crate::math::exp)), and at other temperatures than 1 up to 0.3 u more, since
+//! - a term: 1.29 u (`MAX_RELATIVE` of [`exp`](crate::math::exp)), and at other temperatures than 1 up to 0.3 u more, since
 //!   the rest of `x / T` is added to an argument of up to 0.35, which rounds;
 //! - the sum of terms: as much, and for the three levels of a group's tree 3 u; what is added in f64 does not count;
 //! - `1 / S` as the sum of two floats: nothing;
 //! - the product: half an ULP.
 //!
-//! Together `2 (1.28 + 0.3) u + 3 u` and half an ULP: below 7 ULP. Below `2^-126`, where an ULP is a step of `2^-149`, the
-//! 6.16 u are less than 4 steps, and the products of the last pass round by half a step each: below 5 steps.
+//! Together `2 (1.29 + 0.3) u + 3 u` and half an ULP: below 7 ULP. Below `2^-126`, where an ULP is a step of `2^-149`, the
+//! 6.18 u are less than 4 steps, and the products of the last pass round by half a step each: below 5 steps.
 //! Without fused multiply-add a term has 1.65 u, and the product rounds once more, by u: below 9 ULP.
 
 use core::mem::MaybeUninit;
