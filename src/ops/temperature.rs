@@ -136,13 +136,16 @@ impl Scale for Temperature {
 /// `a b - product` where there is no fused multiply-add: Dekker's product of halves of 12 bits.
 #[inline(always)]
 fn product_error<S: Simd>(s: S, a: S::F32, b: S::F32, product: S::F32) -> S::F32 {
-    let halves = |x: S::F32| {
-        let shifted = x * s.splat(4097.0);
-        let high = shifted - (shifted - x);
-        (high, x - high)
-    };
-    let ((a_hi, a_lo), (b_hi, b_lo)) = (halves(a), halves(b));
+    let ((a_hi, a_lo), (b_hi, b_lo)) = (halves(s, a), halves(s, b));
     let error = ((a_hi * b_hi - product) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo;
     // Halves of numbers near the largest are not finite.
     error.equals(error).select(error, s.splat(0.0))
+}
+
+/// A float as two of 12 bits.
+#[inline(always)]
+fn halves<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
+    let shifted = x * s.splat(4097.0);
+    let high = shifted - (shifted - x);
+    (high, x - high)
 }
