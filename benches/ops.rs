@@ -6,56 +6,16 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use logits::{Engine, Isa, Rows, RowsMut};
+use timing::{scalar_loop, uniform};
 
 /// Rows and columns: short rows, rows in cache, a vocabulary, a batch out of cache.
 const SHAPES: [(usize, usize); 8] =
     [(1, 1000), (1, 4096), (1, 32_000), (1, 131_072), (64, 64), (256, 128), (16, 4096), (64, 131_072)];
 
-/// Uniform in [-10, 10).
-fn logits(len: usize) -> Vec<f32> {
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 24) as f32
-    };
-    (0..len).map(|_| 20.0 * next() - 10.0).collect()
-}
-
-fn max(x: &[f32]) -> f32 {
-    x.iter().fold(f32::NEG_INFINITY, |max, &x| max.max(x))
-}
-
-/// The loops that the library is to replace.
-mod scalar_loop {
-    pub fn softmax(x: &[f32], y: &mut [f32]) {
-        let max = super::max(x);
-        let mut sum = 0.0;
-        for (x, y) in x.iter().zip(&mut *y) {
-            *y = (x - max).exp();
-            sum += *y;
-        }
-        for y in y {
-            *y /= sum;
-        }
-    }
-
-    pub fn log_softmax(x: &[f32], y: &mut [f32]) {
-        let logsumexp = logsumexp(x);
-        for (x, y) in x.iter().zip(y) {
-            *y = x - logsumexp;
-        }
-    }
-
-    pub fn logsumexp(x: &[f32]) -> f32 {
-        let max = super::max(x);
-        max + x.iter().map(|x| (x - max).exp()).sum::<f32>().ln()
-    }
-}
-
 fn ops(criterion: &mut Criterion) {
     let only = Isa::from_env().unwrap_or_else(|error| panic!("LOGITS_ISA: {error}"));
     for (rows, cols) in SHAPES {
-        let x = logits(rows * cols);
+        let x: Vec<f32> = uniform(1).take(rows * cols).collect();
         let mut y = vec![0.0; x.len()];
         let mut sums = vec![0.0; rows];
         let engines: Vec<_> = Isa::available()

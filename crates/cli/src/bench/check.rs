@@ -3,9 +3,7 @@
 use anyhow::Result;
 use logits::{Engine, Error, Isa, Rows, RowsMut, reference};
 use serde::Serialize;
-
-use super::rows::uniform;
-use super::subject::Operation;
+use timing::{Operation, uniform};
 
 /// Around vectors, groups of vectors, and the segments that long rows are cut into.
 fn lengths() -> impl Iterator<Item = usize> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use logits::Isa;
+use timing::{Layout, Shape};
 
 use crate::workers::{chosen_isa, engine, isa_parser};
 
@@ -17,11 +18,9 @@ mod machine;
 mod measure;
 mod plan;
 mod report;
-mod rows;
-mod scalar_loop;
 mod subject;
 
-use plan::{Layout, Shape, Threads};
+use plan::Threads;
 use report::Report;
 
 const EXAMPLES: &str = "\

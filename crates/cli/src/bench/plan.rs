@@ -1,65 +1,17 @@
 //! Which cells are measured: shapes, threads and layouts.
 
-use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
-use clap::ValueEnum;
 use logits::Isa;
-use serde::Serialize;
+use timing::{Cell, GRID, Layout, Operation, Shape};
 
-use super::subject::{Operation, Subject};
+use super::subject::Subject;
 use crate::workers::parse_threads;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    pub rows: usize,
-    pub cols: usize,
-}
-
-const fn shape(rows: usize, cols: usize) -> Shape {
-    Shape { rows, cols }
-}
-
-impl FromStr for Shape {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.trim().parse::<NonZeroUsize>().ok().map(NonZeroUsize::get);
-        let parsed =
-            text.split_once(['x', 'X']).and_then(|(rows, cols)| Some((number(rows)?, number(cols)?)));
-        match parsed {
-            Some((rows, cols)) if rows.checked_mul(cols).is_some_and(|elements| elements <= 1 << 32) => {
-                Ok(Self { rows, cols })
-            }
-            Some(_) => Err("the buffers would take more than 32 GiB".into()),
-            None => Err("a shape is ROWSxCOLS, like 64x1000".into()),
-        }
-    }
-}
-
-/// Single rows from a digit classifier to the vocabulary of Gemma; attention heads; routers; batches of logits.
-const GRID: [Shape; 16] = [
-    shape(1, 7),
-    shape(1, 64),
-    shape(1, 1000),
-    shape(1, 4096),
-    shape(1, 32_000),
-    shape(1, 128_256),
-    shape(1, 262_144),
-    shape(64, 64),
-    shape(256, 8),
-    shape(256, 128),
-    shape(256, 1000),
-    shape(4096, 64),
-    shape(4096, 1024),
-    shape(16_384, 1024),
-    shape(512, 32_768),
-    shape(64, 128_256),
-];
-
-const QUICK: [Shape; 4] = [shape(64, 64), shape(256, 128), shape(1, 4096), shape(1, 131_072)];
+const QUICK: [Shape; 4] =
+    [Shape::new(64, 64), Shape::new(256, 128), Shape::new(1, 4096), Shape::new(1, 131_072)];
 
 /// Elements above which the scalar backend, a reference and not a contender, is left out.
 const SCALAR_LIMIT: usize = 1 << 18;
@@ -87,38 +39,6 @@ impl FromStr for Threads {
             "all" => Ok(Self::All),
             _ => parse_threads(text).map(Self::Number).map_err(|error| format!("{error}, or all")),
         }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Layout {
-    /// From one buffer into another, both aligned to 64 bytes
-    OutOfPlace,
-    /// The buffer becomes its own result (nothing changes for logsumexp: it is left out)
-    InPlace,
-    /// Out of place, both buffers one element off
-    Misaligned,
-}
-
-/// What is measured together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cell {
-    pub shape: Shape,
-    pub threads: usize,
-    pub layout: Layout,
-}
-
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shape { rows, cols } = self.shape;
-        let threads = if self.threads == 1 { "1 thread".into() } else { format!("{} threads", self.threads) };
-        let layout = match self.layout {
-            Layout::OutOfPlace => "out of place",
-            Layout::InPlace => "in place",
-            Layout::Misaligned => "out of place, one element off",
-        };
-        write!(f, "{rows} x {cols}, {threads}, {layout}")
     }
 }
 
@@ -159,7 +79,7 @@ pub fn subjects(cell: &Cell, isas: &[Isa], scalar_everywhere: bool) -> Vec<Subje
     let large = cell.shape.rows * cell.shape.cols > SCALAR_LIMIT;
     let mut subjects = vec![Subject::Memcpy];
     for operation in Operation::ALL {
-        if operation == Operation::Logsumexp && cell.layout == Layout::InPlace {
+        if !operation.has_layout(cell.layout) {
             continue;
         }
         subjects.push(Subject::ScalarLoop(operation));
@@ -174,15 +94,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_parse_or_say_how() {
-        assert_eq!("64x1000".parse(), Ok(shape(64, 1000)));
-        for bad in ["", "64", "0x4", "4x", "-1x4", "4x4x4"] {
-            assert!(bad.parse::<Shape>().unwrap_err().contains("ROWSxCOLS"), "{bad}");
-        }
-        assert!("99999999x99999999".parse::<Shape>().unwrap_err().contains("32 GiB"));
-    }
-
-    #[test]
     fn cells_do_not_repeat() {
         let one = Threads::Number(NonZeroUsize::MIN);
         assert_eq!(cells(true, &[], &[one, one], &[]).len(), QUICK.len());
@@ -192,7 +103,7 @@ mod tests {
 
     #[test]
     fn scalar_is_left_out_of_large_shapes() {
-        let cell = |rows| Cell { shape: shape(rows, 1 << 14), threads: 1, layout: Layout::InPlace };
+        let cell = |rows| Cell { shape: Shape::new(rows, 1 << 14), threads: 1, layout: Layout::InPlace };
         let isas = [Isa::Scalar, Isa::Portable];
         assert_eq!(subjects(&cell(1), &isas, false).len(), 1 + 2 * 3);
         assert_eq!(subjects(&cell(64), &isas, false).len(), 1 + 2 * 2);

@@ -4,12 +4,11 @@ use std::io::{self, Write};
 
 use comfy_table::{Attribute, Cell as TableCell, CellAlignment, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
+use timing::{Cell, Layout, Operation};
 
 use super::check::{Checked, Unit};
 use super::machine::Machine;
 use super::measure::Measurement;
-use super::plan::{Cell, Layout};
-use super::subject::Operation;
 use crate::style::{bold, dim};
 
 /// All that a run found.

@@ -4,39 +4,7 @@ use std::fmt;
 
 use logits::{Engine, Error, Isa, Rows, RowsMut};
 use rayon::prelude::*;
-use serde::Serialize;
-
-use super::measure::Buffers;
-use super::plan::Layout;
-use super::scalar_loop;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Operation {
-    Softmax,
-    LogSoftmax,
-    Logsumexp,
-}
-
-impl Operation {
-    pub const ALL: [Self; 3] = [Self::Softmax, Self::LogSoftmax, Self::Logsumexp];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Softmax => "softmax",
-            Self::LogSoftmax => "log-softmax",
-            Self::Logsumexp => "logsumexp",
-        }
-    }
-
-    /// What is read and written for each element.
-    pub fn bytes_per_element(self) -> usize {
-        match self {
-            Self::Softmax | Self::LogSoftmax => 8,
-            Self::Logsumexp => 4,
-        }
-    }
-}
+use timing::{Buffers, Layout, Operation, scalar_loop};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
