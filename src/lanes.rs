@@ -147,20 +147,40 @@ pub fn map_sum<S: Simd, E: Element>(
     if span.rest().is_empty() {
         return sum;
     }
-    let mut group = [s.splat(0.0); GROUP];
-    let mut terms = group.iter_mut();
-    while let Some(x) = span.rest().front::<S, 1>(s) {
-        let [term] = map.apply(s, x);
-        span.put::<S, 1>([term]);
-        *terms.next().expect("less than a group") = term;
+    // What a group lacks counts as zeros, which are left out.
+    let mut group = s.splat(0.0);
+    if span.rest().vectors.len() >= 4 {
+        group = four(s, span, &map);
     }
-    if let Some(x) = span.rest().tail(s, fill) {
-        let [term] = map.apply(s, [x]);
-        span.put_tail::<S>(term);
-        *terms.next().expect("less than a group") = term;
+    let mut right = s.splat(0.0);
+    if span.rest().vectors.len() >= 2 {
+        right = two(s, span, &map);
     }
-    let [a, b, c, d, e, f, g, h] = group;
-    sum + (((a + b) + (c + d)) + ((e + f) + (g + h))).widen()
+    sum + (group + (right + last(s, span, fill, &map))).widen()
+}
+
+/// The last vector and the tail, where there are such, of less than two vectors.
+#[inline(always)]
+fn last<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map: &impl Map<S>) -> S::F32 {
+    match (span.rest().front::<S, 1>(s), span.rest().tail(s, fill)) {
+        (Some([vector]), Some(tail)) => {
+            let [vector, tail] = map.apply(s, [vector, tail]);
+            span.put::<S, 1>([vector]);
+            span.put_tail::<S>(tail);
+            vector + tail
+        }
+        (Some(vector), None) => {
+            let [vector] = map.apply(s, vector);
+            span.put::<S, 1>([vector]);
+            vector
+        }
+        (None, Some(tail)) => {
+            let [tail] = map.apply(s, [tail]);
+            span.put_tail::<S>(tail);
+            tail
+        }
+        (None, None) => s.splat(0.0),
+    }
 }
 
 /// Eight terms of [`map_sum`]: the tree is spelt out, as closures would be functions without the backend's instructions.

@@ -6,13 +6,15 @@
 //!    bits of `t` are then the biased exponent of `s = 2^(k + BIAS - n)`, and `k = t - magic` is exact.
 //! 2. `r = (z - k HI) - k LO` with `HI + LO = ln2`. `k HI` and `z` are multiples of `2^-25` wherever `k` is not 0, and the
 //!    difference is below 0.5, so that the first step is exact with fused multiply-add; the second one rounds.
-//! 3. `w` is a polynomial of degree 5, so that `1 + r w` has degree 6.
-//! 4. The result is `(r s) w + s`: as `r s` is exact and the last step rounds once, the scaling costs no rounding, and
-//!    NaN passes through.
+//! 3. `p = 1 + r w` with a polynomial `w` of degree 5, by Horner's rule.
+//! 4. The result is `p s`: a product with a power of two, which costs no rounding and lets NaN pass.
 //!
 //! Range: `-400 < z < 400` and `-160 <= k - n <= 2`, where the result is neither subnormal nor infinite; [`BIAS`] is there
-//! to make that so. In that range the result depends on `n` by its exponent alone. Below it, down to [`FLOOR`], the product
-//! `r s` may round: results are as small as they should be, and nobody needs more of them.
+//! to make that so. In that range the result depends on `n` by its exponent alone. Below it, down to [`FLOOR`], results are
+//! as small as they should be, and nobody needs more of them.
+//!
+//! Several vectors go side by side, [in step](F32::in_step): a vector alone would wait for each of the thirteen operations
+//! that follow from each other.
 //!
 //! Error: below `MAX_ULP` in units in the last place, and below `MAX_RELATIVE` times `2^-24`, on every float of the range:
 //! the proof at the end tries them one by one.
@@ -82,25 +84,50 @@ impl<S: Simd> Exp<S> {
         Self { s, magic: s.splat(ROUND + (127 + BIAS - n) as f32) }
     }
 
+    /// Of some vectors side by side.
     #[inline(always)]
-    pub fn exp(self, z: S::F32, low: Option<S::F32>) -> S::F32 {
+    pub fn exp<const N: usize>(self, z: [S::F32; N], low: Option<[S::F32; N]>) -> [S::F32; N] {
         let s = self.s;
-        let t = z.mul_add(s.splat(LOG2_E), self.magic);
-        let k = t - self.magic;
-        let scale = t.low_bits_to_exponent();
-        let mut r = if S::FUSED {
-            k.mul_add(s.splat(-LO), k.mul_add(s.splat(-HI), z))
+        let (mut t, mut r, mut k) = (z, z, z);
+        for i in 0..N {
+            t[i] = z[i].mul_add(s.splat(LOG2_E), self.magic);
+        }
+        t = S::F32::in_step(t);
+        for i in 0..N {
+            k[i] = t[i] - self.magic;
+        }
+        k = S::F32::in_step(k);
+        if S::FUSED {
+            for i in 0..N {
+                r[i] = k[i].mul_add(s.splat(-HI), z[i]);
+            }
+            r = S::F32::in_step(r);
+            for i in 0..N {
+                r[i] = k[i].mul_add(s.splat(-LO), r[i]);
+            }
         } else {
-            ((z - k * s.splat(HI_PARTS[0])) - k * s.splat(HI_PARTS[1])) - k * s.splat(LO)
-        };
+            for i in 0..N {
+                r[i] =
+                    ((z[i] - k[i] * s.splat(HI_PARTS[0])) - k[i] * s.splat(HI_PARTS[1])) - k[i] * s.splat(LO);
+            }
+        }
         if let Some(low) = low {
-            r = r + low;
+            for i in 0..N {
+                r[i] = r[i] + low[i];
+            }
         }
-        let mut w = s.splat(W[5]);
-        for coefficient in [W[4], W[3], W[2], W[1], W[0]] {
-            w = w.mul_add(r, s.splat(coefficient));
+        let mut w = [s.splat(W[5]); N];
+        r = S::F32::in_step(r);
+        for coefficient in [W[4], W[3], W[2], W[1], W[0], 1.0] {
+            for i in 0..N {
+                w[i] = w[i].mul_add(r[i], s.splat(coefficient));
+            }
+            w = S::F32::in_step(w);
         }
-        (r * scale).mul_add(w, scale)
+        for i in 0..N {
+            w[i] = w[i] * t[i].low_bits_to_exponent();
+        }
+        w
     }
 }
 
@@ -165,14 +192,14 @@ mod tests {
                 // The floats of a vector are neighbours: they are in range together, and one shift suits them all.
                 if !in_range(z[0]) {
                     if z[LANES - 1].is_nan() {
-                        let got = Exp::new(s, 0).exp(s.load(&z), None).to_array();
+                        let got = Exp::new(s, 0).exp([s.load(&z)], None)[0].to_array();
                         let sound = z.iter().zip(&got).all(|(z, got)| got.is_nan() || !z.is_nan());
                         assert!(sound, "exp of {z:?} is {got:?}");
                     }
                     continue;
                 }
                 let n = nearest_multiple(z[0]);
-                let got = Exp::new(s, n).exp(s.load(&z), None).to_array();
+                let got = Exp::new(s, n).exp([s.load(&z)], None)[0].to_array();
                 let bits: [u64; LANES / 2] = bytemuck::cast(got);
                 for (hash, bits) in hash.iter_mut().zip(bits) {
                     *hash = hash.rotate_left(5).wrapping_add(bits).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -276,7 +303,7 @@ mod tests {
 
             #[inline(always)]
             fn run<S: Simd>(self, s: S) -> f32 {
-                Exp::new(s, self.1).exp(s.splat(self.0), None).to_array()[7]
+                Exp::new(s, self.1).exp([s.splat(self.0)], None)[0].to_array()[7]
             }
         }
 

@@ -215,7 +215,7 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
         for mut part in [before, Read::new(&others[..group.len()]), behind] {
             rest = lanes::map_sum(s, &mut part, f32::NEG_INFINITY, term, rest);
         }
-        let top = term.of(s, s.splat(max)).to_array()[0];
+        let top = term.of(s, [s.splat(max)])[0].to_array()[0];
         Sums { max, top: f64::from(top), rest: rest.reduce_add() }
     }
 

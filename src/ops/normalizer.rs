@@ -88,20 +88,24 @@ impl<S: Simd, C: Scale> Term<S, C> {
 
     /// NaN stays what it is, and -inf becomes a term far too small to count.
     #[inline(always)]
-    pub fn of(&self, s: S, x: S::F32) -> S::F32 {
-        let d = self.floor.max(self.scale.shift(s, x, self.minus_center));
-        let (z, rest) = self.scale.divide(s, d);
-        self.exp.exp(z, rest)
+    pub fn of<const N: usize>(&self, s: S, x: [S::F32; N]) -> [S::F32; N] {
+        let (mut z, mut rests) = (x, None);
+        for i in 0..N {
+            let d = self.floor.max(self.scale.shift(s, x[i], self.minus_center));
+            let (quotient, rest) = self.scale.divide(s, d);
+            z[i] = quotient;
+            if let Some(rest) = rest {
+                rests.get_or_insert(x)[i] = rest;
+            }
+        }
+        self.exp.exp(z, rests)
     }
 }
 
 impl<S: Simd, C: Scale> Map<S> for Term<S, C> {
     #[inline(always)]
-    fn apply<const N: usize>(&self, s: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
-        for x in &mut lanes {
-            *x = self.of(s, *x);
-        }
-        lanes
+    fn apply<const N: usize>(&self, s: S, lanes: [S::F32; N]) -> [S::F32; N] {
+        self.of(s, lanes)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two `__m256`: AVX2 with FMA.
 #![expect(unsafe_code, reason = "intrinsics: a token exists only where this CPU has them")]
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
@@ -112,6 +113,17 @@ fn first_lanes(len: usize) -> [__m256i; 2] {
     }
 }
 
+#[inline]
+#[target_feature(enable = "avx")]
+fn in_step([mut a, mut b, mut c, mut d]: [__m256; 4]) -> [__m256; 4] {
+    // SAFETY: no instruction at all.
+    unsafe {
+        asm!("/* {0} {1} {2} {3} */", inout(ymm_reg) a, inout(ymm_reg) b, inout(ymm_reg) c, inout(ymm_reg) d,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    [a, b, c, d]
+}
+
 impl super::F32 for F32 {
     type F64 = F64;
     type Mask = Mask;
@@ -134,6 +146,17 @@ impl super::F32 for F32 {
     #[inline(always)]
     fn low_bits_to_exponent(self) -> Self {
         F32(halves!(I => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0[I])))))
+    }
+
+    #[inline(always)]
+    fn in_step<const N: usize>(mut vectors: [Self; N]) -> [Self; N] {
+        if N == 2 {
+            let registers = [vectors[0].0[0], vectors[0].0[1], vectors[1].0[0], vectors[1].0[1]];
+            let [a, b, c, d] = intrinsics! { in_step(registers) };
+            vectors[0] = F32([a, b]);
+            vectors[1] = F32([c, d]);
+        }
+        vectors
     }
 
     #[inline(always)]

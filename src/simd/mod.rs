@@ -95,6 +95,13 @@ pub trait F32: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Sel
 
     fn widen(self) -> Self::F64;
 
+    /// The same vectors, for which the compiler believes to need all of them at once: so that it computes them side by
+    /// side and not one behind the other, which few processors would reorder far enough. No instruction comes of it.
+    #[inline(always)]
+    fn in_step<const N: usize>(vectors: [Self; N]) -> [Self; N] {
+        vectors
+    }
+
     fn to_array(self) -> [f32; LANES];
 
     #[inline(always)]
