@@ -6,12 +6,13 @@
 use core::mem::MaybeUninit;
 
 use crate::element::Element;
-use crate::row::{self, Reduce, SEGMENT, Transform};
+use crate::row::{self, SEGMENT, Summarize, TOGETHER, Transform};
 use crate::rows::{RowSlots, Rows, RowsMut};
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, Simd};
-use crate::span::{self, Read, Write};
+use crate::span::{self, Read, Slots, Write};
 use crate::threads::{Divide, GRAIN, Workers};
+use crate::tile::Tile;
 use crate::{Error, Isa};
 
 /// Where and how batches are computed: an instruction set, and one thread or the caller's rayon pool.
@@ -77,14 +78,13 @@ impl Engine {
     }
 
     /// One result for each row.
-    pub(crate) fn reduce<E: Element, R: Reduce<E>>(
+    pub(crate) fn reduce<E: Element, R: Summarize<E>>(
         &self,
         rows: Rows<'_, E>,
         out: &mut [f64],
         operation: &R,
-        result: fn(&R, R::Partial) -> f64,
     ) {
-        self.run(Reductions { rows, out, operation, result });
+        self.run(Reductions { rows, out, operation });
     }
 
     fn run(&self, batch: impl Batch) {
@@ -134,6 +134,24 @@ impl<'a, E: Element> Grid<'a, E> {
         }
     }
 
+    /// Row `row`, to be read.
+    #[inline(always)]
+    fn read(&self, row: usize) -> &[E] {
+        match self {
+            Grid::InPlace(rows) => rows.row(row),
+            Grid::Apart(from, _) => from.row(row),
+        }
+    }
+
+    /// Row `row`, to be written.
+    #[inline(always)]
+    fn write(&mut self, row: usize) -> Slots<'_, E> {
+        match self {
+            Grid::InPlace(rows) => Slots::of(rows.row_mut(row)),
+            Grid::Apart(_, to) => to.row(row),
+        }
+    }
+
     #[inline(always)]
     fn next_row(&mut self) -> Option<Write<'a, E>> {
         Some(match self {
@@ -154,8 +172,34 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        while let Some(row) = self.rows.next_row() {
-            row::transform_segment(s, row, self.operation);
+        let cols = self.rows.shape().1;
+        let together = together(cols);
+        let mut tile = None;
+        while self.rows() > 0 {
+            let count = together.min(self.rows());
+            if row::is_tile(count, cols) {
+                let tile = tile.get_or_insert_with(Tile::new);
+                tile.clear(cols);
+                for row in 0..count {
+                    tile.load(s, row, Read::new(self.rows.read(row)));
+                }
+                tile.transpose(s);
+                if let Some(known) = self.operation.tile(s, tile) {
+                    self.operation.finish_tile(s, &known, tile);
+                    tile.transpose_back(s);
+                    let (mut done, others) = self.rows.split_at(count);
+                    for row in 0..count {
+                        tile.put(s, row, done.write(row));
+                    }
+                    self.rows = others;
+                    continue;
+                }
+            }
+            let mut rows = <[Write<E>; TOGETHER]>::default();
+            for row in &mut rows[..count] {
+                *row = self.rows.next_row().expect("counted");
+            }
+            row::transform_together(s, &mut rows[..count], self.operation);
         }
     }
 }
@@ -196,27 +240,53 @@ impl<E: Element, T: Transform<E>> Batch for Transformations<'_, '_, E, T> {
     }
 }
 
-struct Reductions<'a, 'o, E: Element, R: Reduce<E>> {
+struct Reductions<'a, 'o, E: Element, R: Summarize<E>> {
     rows: Rows<'a, E>,
     out: &'a mut [f64],
     operation: &'o R,
-    result: fn(&R, R::Partial) -> f64,
 }
 
 /// Rows of one segment each.
-impl<E: Element, R: Reduce<E>> Kernel for Reductions<'_, '_, E, R> {
+impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        for out in self.out {
-            let row = self.rows.next_row().expect("as many as results");
-            *out = (self.result)(self.operation, self.operation.segment(s, 0, &mut Read::new(row)));
+        let cols = self.rows.cols();
+        let mut tile = None;
+        for out in self.out.chunks_mut(together(cols)) {
+            let mut rows = [Read::default(); TOGETHER];
+            let rows = &mut rows[..out.len()];
+            for row in &mut *rows {
+                *row = Read::new(self.rows.next_row().expect("as many as results"));
+            }
+            let mut known = None;
+            if row::is_tile(rows.len(), cols) {
+                let tile = tile.get_or_insert_with(Tile::new);
+                tile.clear(cols);
+                for (i, row) in rows.iter().enumerate() {
+                    tile.load(s, i, *row);
+                }
+                tile.transpose(s);
+                known = self.operation.tile(s, tile);
+            }
+            let known = match known {
+                Some(known) => known,
+                None => self.operation.segments(s, rows),
+            };
+            for (out, known) in out.iter_mut().zip(known) {
+                *out = self.operation.result(known);
+            }
         }
     }
 }
 
-impl<E: Element, R: Reduce<E>> Divide for Reductions<'_, '_, E, R> {
+/// How many rows are done together: as many as stay in the first-level cache.
+fn together(cols: usize) -> usize {
+    (SEGMENT / cols.max(1)).clamp(1, TOGETHER)
+}
+
+impl<E: Element, R: Summarize<E>> Divide for Reductions<'_, '_, E, R> {
     fn elements(&self) -> usize {
         self.rows.rows() * self.rows.cols()
     }
@@ -239,7 +309,7 @@ impl<E: Element, R: Reduce<E>> Divide for Reductions<'_, '_, E, R> {
     }
 }
 
-impl<E: Element, R: Reduce<E>> Batch for Reductions<'_, '_, E, R> {
+impl<E: Element, R: Summarize<E>> Batch for Reductions<'_, '_, E, R> {
     fn rows(&self) -> usize {
         self.rows.rows()
     }
@@ -247,7 +317,7 @@ impl<E: Element, R: Reduce<E>> Batch for Reductions<'_, '_, E, R> {
     fn run_each(mut self, workers: Workers) {
         for out in self.out {
             let row = self.rows.next_row().expect("as many as results");
-            *out = (self.result)(self.operation, row::reduce_row(workers, Read::new(row), self.operation));
+            *out = self.operation.result(row::reduce_row(workers, Read::new(row), self.operation));
         }
     }
 }

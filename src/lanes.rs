@@ -48,7 +48,7 @@ pub fn max_reduce<S: Simd, E: Element>(s: S, mut span: Read<'_, E>) -> f32 {
         largest = x.max(largest);
         span.put::<S, 1>([x]);
     }
-    if let Some(x) = span.tail(s, f32::NEG_INFINITY) {
+    if let Some(x) = span.tail_lanes(s, f32::NEG_INFINITY) {
         largest = x.max(largest);
     }
     largest.reduce_max()
@@ -62,7 +62,7 @@ pub fn has_nan<S: Simd, E: Element>(s: S, mut span: Read<'_, E>) -> bool {
         numbers &= x.equals(x).bits();
         span.put::<S, 1>([x]);
     }
-    if let Some(x) = span.tail(s, 0.0) {
+    if let Some(x) = span.tail_lanes(s, 0.0) {
         numbers &= x.equals(x).bits();
     }
     numbers != u16::MAX
@@ -94,7 +94,7 @@ pub fn position<S: Simd, E: Element>(s: S, mut span: Read<'_, E>, value: f32) ->
         }
         span.put::<S, 1>([x]);
     }
-    let found = span.tail(s, f32::NAN).map_or(0, |x| x.equals(value).bits());
+    let found = span.tail_lanes(s, f32::NAN).map_or(0, |x| x.equals(value).bits());
     assert!(found != 0, "no such element");
     len - span.len() + found.trailing_zeros() as usize
 }
@@ -126,7 +126,7 @@ pub fn map<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map: i
         let y = map.apply(s, x);
         span.put::<S, 1>(y);
     }
-    if let Some(x) = span.rest().tail(s, fill) {
+    if let Some(x) = span.rest().tail_lanes(s, fill) {
         let [y] = map.apply(s, [x]);
         span.put_tail::<S>(y);
     }
@@ -162,7 +162,7 @@ pub fn map_sum<S: Simd, E: Element>(
 /// The last vector and the tail, where there are such, of less than two vectors.
 #[inline(always)]
 fn last<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map: &impl Map<S>) -> S::F32 {
-    match (span.rest().front::<S, 1>(s), span.rest().tail(s, fill)) {
+    match (span.rest().front::<S, 1>(s), span.rest().tail_lanes(s, fill)) {
         (Some([vector]), Some(tail)) => {
             let [vector, tail] = map.apply(s, [vector, tail]);
             span.put::<S, 1>([vector]);

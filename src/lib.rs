@@ -97,6 +97,7 @@ mod rows;
 mod simd;
 mod span;
 mod threads;
+mod tile;
 
 #[doc(hidden)]
 pub mod reference;

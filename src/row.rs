@@ -4,10 +4,12 @@
 //! on nothing but the length: so neither the number of threads nor the place of a row in its batch shows in the bits.
 
 use crate::element::Element;
+use crate::lanes;
 use crate::simd::isa::Machine;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, LANES, Simd};
 use crate::span::{Read, Span, Write};
 use crate::threads::{Divide, Workers};
+use crate::tile::{self, Tile};
 
 /// Elements of a segment: as many as stay in the first-level cache between its maximum and its exponentials.
 pub const SEGMENT: usize = 4096;
@@ -16,15 +18,39 @@ pub const SEGMENT: usize = 4096;
 pub const WINDOW: usize = 64;
 
 /// What an operation learns from a row in one read.
-pub trait Reduce<E: Element>: Sync {
-    /// What is known of some neighbouring segments.
-    type Partial: Copy + Send + Sync;
+pub trait Reduce<E: Element>: Sync + Sized {
+    /// What is known of some neighbouring segments, by default of none.
+    type Partial: Copy + Default + Send + Sync;
 
-    /// Reads the segment that begins `at` so many elements, and replaces it if it is written.
-    fn segment<S: Simd>(&self, s: S, at: usize, segment: &mut impl Span<E>) -> Self::Partial;
+    /// Reads the segment that begins `at` so many elements, whose [maximum](lanes::max_reduce) is known, and replaces it if it
+    /// is written.
+    fn segment<S: Simd>(&self, s: S, max: f32, at: usize, segment: &mut impl Span<E>) -> Self::Partial;
+
+    /// [`Reduce::segment`] of some rows of one segment each.
+    #[inline(always)]
+    fn segments<S: Simd>(&self, s: S, rows: &mut [impl Span<E>]) -> [Self::Partial; TOGETHER] {
+        let mut known = [Self::Partial::default(); TOGETHER];
+        for (row, known) in rows.iter_mut().zip(&mut known) {
+            *known = reduce_segment(s, 0, row, self);
+        }
+        known
+    }
+
+    /// [`Reduce::segment`] of transposed rows, which are replaced if they are to be written; or nothing, if there is a row among
+    /// them that wants to be looked at by itself.
+    #[inline(always)]
+    fn tile<S: Simd>(&self, _: S, _: &mut Tile) -> Option<[Self::Partial; TOGETHER]> {
+        None
+    }
 
     /// Merges what is known of neighbours.
     fn merge(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
+}
+
+/// An operation whose result is a number for each row.
+pub trait Summarize<E: Element>: Reduce<E> {
+    /// The result, once the whole row is known.
+    fn result(&self, row: Self::Partial) -> f64;
 }
 
 /// An operation that writes as many elements as it reads, once it knows the whole row.
@@ -41,20 +67,66 @@ pub trait Transform<E: Element>: Reduce<E> {
         at: usize,
         segment: &mut impl Span<E>,
     );
+
+    /// [`Transform::finish`] of transposed rows, which [`Reduce::tile`] has replaced.
+    #[inline(always)]
+    fn finish_tile<S: Simd>(&self, _: S, _: &[Self::Partial; TOGETHER], _: &mut Tile) {
+        unreachable!("an operation on tiles that does not finish them")
+    }
+
+    /// [`Transform::finish`] of some rows of one segment each, which have been stored if the operation [stores](Self::STORES).
+    #[inline(always)]
+    fn finish_rows<S: Simd>(&self, s: S, known: &[Self::Partial; TOGETHER], rows: &mut [impl Span<E>]) {
+        for (row, known) in rows.iter_mut().zip(known) {
+            self.finish(s, known, Self::STORES.then_some(known), 0, row);
+        }
+    }
 }
 
-/// Does a row that is one segment.
+/// Rows of one segment that are done together. From its maximum to its sum and on to its result a row waits for the one or
+/// other long operation; the next rows fill the gaps.
+pub const TOGETHER: usize = LANES;
+
+/// Whether so many rows of so many columns are worth being transposed: short ones, and not too few.
 #[inline(always)]
-pub fn transform_segment<S: Simd, E: Element, T: Transform<E>>(s: S, mut row: Write<'_, E>, operation: &T) {
-    if T::STORES {
-        let known = operation.segment(s, 0, &mut row);
-        row = row.rewind();
-        operation.finish(s, &known, Some(&known), 0, &mut row);
+pub fn is_tile(rows: usize, cols: usize) -> bool {
+    rows >= TOGETHER / 2 && cols <= tile::COLS
+}
+
+/// Does some rows of one segment each.
+#[inline(always)]
+pub fn transform_together<S: Simd, E: Element, T: Transform<E>>(
+    s: S,
+    rows: &mut [Write<'_, E>],
+    operation: &T,
+) {
+    let known = if T::STORES {
+        let known = operation.segments(s, rows);
+        rows.iter_mut().for_each(Write::rewind);
+        known
     } else {
-        let known = operation.segment(s, 0, &mut row.rest());
-        operation.finish(s, &known, None, 0, &mut row);
+        let mut spans = [Read::default(); TOGETHER];
+        for (span, row) in spans.iter_mut().zip(&*rows) {
+            *span = row.rest();
+        }
+        operation.segments(s, &mut spans[..rows.len()])
+    };
+    operation.finish_rows(s, &known, rows);
+    for row in rows {
+        assert!(row.rest().is_empty(), "an operation has left something");
     }
-    assert!(row.rest().is_empty(), "an operation has left something");
+}
+
+/// Does one segment: its maximum first, and then, from the first-level cache, the rest.
+#[inline(always)]
+fn reduce_segment<S: Simd, E: Element, R: Reduce<E>>(
+    s: S,
+    at: usize,
+    segment: &mut impl Span<E>,
+    operation: &R,
+) -> R::Partial {
+    let max = lanes::max_reduce(s, segment.rest());
+    operation.segment(s, max, at, segment)
 }
 
 /// What is known of a row that has elements.
@@ -120,7 +192,7 @@ impl<E: Element, R: Reduce<E>> Kernel for ReduceSegments<'_, '_, E, R> {
         for partial in self.partials {
             let (mut segment, behind) = rest.split_at(rest.len().min(SEGMENT));
             rest = behind;
-            *partial = Some(self.operation.segment(s, at, &mut segment));
+            *partial = Some(reduce_segment(s, at, &mut segment, self.operation));
             at += SEGMENT;
         }
     }
@@ -163,8 +235,9 @@ impl<E: Element, T: Transform<E>> Kernel for StoreSegments<'_, '_, E, T> {
             let len = rest.rest().len();
             let (mut segment, behind) = rest.split_at(len.min(SEGMENT));
             rest = behind;
-            let partial = self.operation.segment(s, at, &mut segment);
-            *stored = Some((partial, segment.rewind()));
+            let partial = reduce_segment(s, at, &mut segment, self.operation);
+            segment.rewind();
+            *stored = Some((partial, segment));
             at += SEGMENT;
         }
         assert!(rest.rest().is_empty(), "a segment without a place");

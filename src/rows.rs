@@ -101,12 +101,24 @@ impl<'a, E: Element> RowsMut<'a, E> {
         &mut self.0.data[self.0.shape.range(row)]
     }
 
+    /// Row `row`, to be read.
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize) -> &[E] {
+        &self.0.data[self.0.shape.range(row)]
+    }
+
     pub(crate) fn into_slots(self) -> RowSlots<'a, E> {
         RowSlots(Table { data: Slots::of(self.0.data), shape: self.0.shape })
     }
 }
 
 impl<'a, E: Element> RowSlots<'a, E> {
+    /// Row `row`.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, row: usize) -> Slots<'_, E> {
+        self.0.data.part(self.0.shape.range(row))
+    }
+
     /// Contiguous rows of `cols` columns.
     pub(crate) fn new(memory: &'a mut [MaybeUninit<E>], cols: usize) -> Result<Self, Error> {
         Table::new(Slots::new(memory), cols, cols).map(Self)
@@ -133,7 +145,7 @@ macro_rules! tables {
                 self.0.next_row()
             }
 
-            /// The first rows and the others; there are some of both.
+            /// The first rows and the others.
             pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
                 let (first, second) = self.0.split_at(row);
                 (Self(first), Self(second))
@@ -243,7 +255,9 @@ impl<D: Cut> Table<D> {
     }
 
     fn split_at(self, row: usize) -> (Self, Self) {
-        let (data, rest) = self.data.cut(row * self.shape.stride);
+        // The gap behind the last row may be missing.
+        let end = (row * self.shape.stride).min(self.data.len());
+        let (data, rest) = self.data.cut(end);
         let first = Shape { rows: row, ..self.shape };
         let second = Shape { rows: self.shape.rows - row, ..self.shape };
         (Self { data, shape: first }, Self { data: rest, shape: second })

@@ -36,7 +36,7 @@ pub trait Span<E: Element> {
 #[derive(Clone, Copy)]
 pub struct Read<'a, E> {
     pub vectors: &'a [[E; LANES]],
-    tail: &'a [E],
+    pub tail: &'a [E],
 }
 
 impl<'a, E: Element> Read<'a, E> {
@@ -69,7 +69,7 @@ impl<'a, E: Element> Read<'a, E> {
 
     /// What stands behind the last vector, if anything does, and `fill` in the lanes behind it.
     #[inline(always)]
-    pub fn tail<S: Simd>(self, s: S, fill: f32) -> Option<S::F32> {
+    pub fn tail_lanes<S: Simd>(self, s: S, fill: f32) -> Option<S::F32> {
         if self.tail.is_empty() { None } else { Some(E::load_partial(s, self.tail, fill)) }
     }
 
@@ -133,6 +133,28 @@ impl<'a, E: Element> Slots<'a, E> {
         self.0.len()
     }
 
+    #[inline(always)]
+    pub fn part(&mut self, range: core::ops::Range<usize>) -> Slots<'_, E> {
+        Slots(&mut self.0[range])
+    }
+
+    /// Writes lanes to all of them.
+    ///
+    /// # Panics
+    ///
+    /// If there are too few.
+    #[inline(always)]
+    pub fn write<S: Simd>(&mut self, s: S, lanes: &[[f32; LANES]]) {
+        let (vectors, tail) = self.0.as_chunks_mut::<LANES>();
+        let (full, rest) = lanes.split_at(vectors.len());
+        for (to, lanes) in vectors.iter_mut().zip(full) {
+            E::store::<S>(s.load(lanes), to);
+        }
+        if !tail.is_empty() {
+            E::store_partial::<S>(s.load(&rest[0]), tail);
+        }
+    }
+
     pub fn split_at(self, mid: usize) -> (Self, Self) {
         let (first, second) = self.0.split_at_mut(mid);
         (Self(first), Self(second))
@@ -162,6 +184,18 @@ pub struct Write<'a, E> {
     vectors: usize,
     tail: usize,
     exclusive: PhantomData<&'a mut [E]>,
+}
+
+impl<E> Default for Read<'_, E> {
+    fn default() -> Self {
+        Self { vectors: &[], tail: &[] }
+    }
+}
+
+impl<E: Element> Default for Write<'_, E> {
+    fn default() -> Self {
+        Self::in_place(&mut [])
+    }
 }
 
 // SAFETY: by the invariant it is a shared reference and an exclusive one, or an exclusive one, to elements, which are `Send`
@@ -211,9 +245,9 @@ impl<'a, E: Element> Write<'a, E> {
     ///
     /// If the pass has left something.
     #[inline(always)]
-    pub fn rewind(self) -> Self {
+    pub fn rewind(&mut self) {
         assert!(self.vectors == 0 && self.tail == 0, "a pass has left something");
-        Self::whole(self.start.cast_const().cast(), self.start.cast(), self.len)
+        *self = Self::whole(self.start.cast_const().cast(), self.start.cast(), self.len);
     }
 }
 

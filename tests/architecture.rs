@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, from the lowest: a module uses those before its own, never those behind.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["error"],
     &["simd"],
     &["math"],
@@ -13,6 +13,7 @@ const LAYERS: [&[&str]; 11] = [
     &["span", "threads"],
     &["rows"],
     &["lanes"],
+    &["tile"],
     &["row"],
     &["batch"],
     &["ops"],

@@ -64,10 +64,16 @@ const W: [f32; 6] = [
     scaled(0x169_4c9c, -34),
 ];
 
-/// The multiple of ln2 nearest to `z`.
-#[inline]
-pub fn nearest_multiple(z: f32) -> i32 {
-    ((z * LOG2_E + ROUND) - ROUND) as i32
+/// Which multiple of ln2 is nearest to `z`: an integer.
+#[inline(always)]
+pub fn nearest_multiple(z: f32) -> f32 {
+    (z * LOG2_E + ROUND) - ROUND
+}
+
+/// The addend of step 1 for the shift `n`, an integer of at most 600 in magnitude.
+#[inline(always)]
+pub fn magic(n: f32) -> f32 {
+    (ROUND + (127 + BIAS) as f32) - n
 }
 
 /// `exp(z + low) * 2^(BIAS - n)`, where `low` is the rest of a `z` that is not a float: less than its last place.
@@ -78,10 +84,10 @@ pub struct Exp<S: Simd> {
 }
 
 impl<S: Simd> Exp<S> {
-    /// With the shift `n`, of at most 600 in magnitude.
+    /// With the [`magic`] of each lane's shift.
     #[inline(always)]
-    pub fn new(s: S, n: i32) -> Self {
-        Self { s, magic: s.splat(ROUND + (127 + BIAS - n) as f32) }
+    pub fn new(s: S, magic: S::F32) -> Self {
+        Self { s, magic }
     }
 
     /// Of some vectors side by side.
@@ -192,14 +198,14 @@ mod tests {
                 // The floats of a vector are neighbours: they are in range together, and one shift suits them all.
                 if !in_range(z[0]) {
                     if z[LANES - 1].is_nan() {
-                        let got = Exp::new(s, 0).exp([s.load(&z)], None)[0].to_array();
+                        let got = Exp::new(s, s.splat(magic(0.0))).exp([s.load(&z)], None)[0].to_array();
                         let sound = z.iter().zip(&got).all(|(z, got)| got.is_nan() || !z.is_nan());
                         assert!(sound, "exp of {z:?} is {got:?}");
                     }
                     continue;
                 }
                 let n = nearest_multiple(z[0]);
-                let got = Exp::new(s, n).exp([s.load(&z)], None)[0].to_array();
+                let got = Exp::new(s, s.splat(magic(n))).exp([s.load(&z)], None)[0].to_array();
                 let bits: [u64; LANES / 2] = bytemuck::cast(got);
                 for (hash, bits) in hash.iter_mut().zip(bits) {
                     *hash = hash.rotate_left(5).wrapping_add(bits).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -214,7 +220,7 @@ mod tests {
     }
 
     /// The errors of a vector of results.
-    fn judge(n: i32, z: [f32; LANES], got: [f32; LANES]) -> Found {
+    fn judge(n: f32, z: [f32; LANES], got: [f32; LANES]) -> Found {
         let mut found = Found::NOTHING;
         for (input, got) in z.into_iter().zip(got) {
             let shifted = f64::from(input) - f64::from(n) * core::f64::consts::LN_2;
@@ -296,14 +302,14 @@ mod tests {
     /// Bits do not depend on the shift, except for the exponent.
     #[test]
     fn shifts_are_exact() {
-        struct Shifted(f32, i32);
+        struct Shifted(f32, f32);
 
         impl Kernel for Shifted {
             type Output = f32;
 
             #[inline(always)]
             fn run<S: Simd>(self, s: S) -> f32 {
-                Exp::new(s, self.1).exp([s.splat(self.0)], None)[0].to_array()[7]
+                Exp::new(s, s.splat(magic(self.1))).exp([s.splat(self.0)], None)[0].to_array()[7]
             }
         }
 
@@ -313,7 +319,7 @@ mod tests {
                 let n = nearest_multiple(z);
                 let want = machine.run(Shifted(z, n));
                 for shift in [-1, 1, 17, 60, 159] {
-                    let got = machine.run(Shifted(z, n + shift));
+                    let got = machine.run(Shifted(z, n + shift as f32));
                     assert_eq!(f64::from(got), f64::from(want) * 2_f64.powi(-shift), "{isa}: {z} by {shift}");
                 }
             }

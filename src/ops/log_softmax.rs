@@ -24,10 +24,12 @@ use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
 use crate::lanes::{self, GROUP, Map};
-use crate::row::{Reduce, Transform};
+use crate::math::double::ln_1p;
+use crate::row::{Reduce, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, F64, LANES, Mask, Simd};
 use crate::span::{Read, Span};
+use crate::tile::Tile;
 
 use super::normalizer::{Shift, Term, degenerate};
 use super::one_hot::OneHot;
@@ -184,24 +186,28 @@ struct AtTemperature<C> {
 #[derive(Clone, Copy)]
 struct Sums {
     max: f32,
-    /// The term of the first maximum.
-    top: f64,
-    /// The sum of all others. NaN if there is a NaN.
+    /// The sum of all terms but that of the first maximum. NaN if there is a NaN.
     rest: f64,
+}
+
+/// What is known of nothing.
+impl Default for Sums {
+    fn default() -> Self {
+        Self { max: f32::NEG_INFINITY, rest: 0.0 }
+    }
 }
 
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Sums;
 
     #[inline(always)]
-    fn segment<S: Simd>(&self, s: S, _: usize, segment: &mut impl Span<E>) -> Sums {
+    fn segment<S: Simd>(&self, s: S, max: f32, _: usize, segment: &mut impl Span<E>) -> Sums {
         let row = segment.rest();
-        let max = lanes::max_reduce(s, row);
         let shift = Shift::new(max, self.scale);
         let term = Term::new(s, shift, self.scale);
         if max.is_infinite() {
             let rest = if lanes::has_nan(s, row) { f64::NAN } else { 0.0 };
-            return Sums { max, top: 0.0, rest };
+            return Sums { max, rest };
         }
         // The group of the first maximum, once more, without it.
         const LEN: usize = GROUP * LANES;
@@ -215,20 +221,52 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
         for mut part in [before, Read::new(&others[..group.len()]), behind] {
             rest = lanes::map_sum(s, &mut part, f32::NEG_INFINITY, term, rest);
         }
-        let top = term.of(s, [s.splat(max)])[0].to_array()[0];
-        Sums { max, top: f64::from(top), rest: rest.reduce_add() }
+        Sums { max, rest: rest.reduce_add() }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd>(&self, s: S, tile: &mut Tile) -> Option<[Sums; TOGETHER]> {
+        let max = tile.max(s);
+        let maxima = max.to_array();
+        if maxima.iter().any(|max| max.is_infinite()) {
+            return None;
+        }
+        let positions = tile.positions(s, max);
+        let mut hidden = [f32::NEG_INFINITY; LANES];
+        tile.swap(&positions, &mut hidden);
+        let rests = tile.map_sum(s, &Term::of_lanes(s, &maxima, self.scale));
+        tile.swap(&positions, &mut hidden);
+        if rests.iter().any(|rest| rest.is_nan()) {
+            return None;
+        }
+        let mut known = [Sums::default(); TOGETHER];
+        for i in 0..TOGETHER {
+            known[i] = Sums { max: maxima[i], rest: rests[i] };
+        }
+        Some(known)
     }
 
     #[inline(always)]
     fn merge(&self, left: Sums, right: Sums) -> Sums {
         let (larger, smaller) = if right.max > left.max { (right, left) } else { (left, right) };
-        let sum = smaller.rest + smaller.top;
         if smaller.max == f32::NEG_INFINITY || larger.max == f32::INFINITY {
             return Sums { rest: larger.rest + smaller.rest, ..larger };
         }
-        let weight =
-            Shift::new(smaller.max, self.scale).weight(Shift::new(larger.max, self.scale), self.scale);
+        let shift = Shift::new(smaller.max, self.scale);
+        let sum = smaller.rest + shift.top(smaller.max, self.scale);
+        let weight = shift.weight(Shift::new(larger.max, self.scale), self.scale);
         Sums { rest: larger.rest + sum * weight, ..larger }
+    }
+}
+
+impl<C: Scale> AtTemperature<C> {
+    /// `L`, in two floats.
+    #[inline(always)]
+    fn loss(&self, row: &Sums) -> (f32, f32) {
+        let top = Shift::new(row.max, self.scale).top(row.max, self.scale);
+        let loss = ln_1p(row.rest / top);
+        let hi = loss as f32;
+        (hi, (loss - f64::from(hi)) as f32)
     }
 }
 
@@ -240,16 +278,25 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
         if let Some(value) = degenerate(row.max, row.rest, self.masked) {
             return lanes::fill(s, segment, value);
         }
-        let top = Shift::new(row.max, self.scale).term(row.max, self.scale);
-        let loss = libm::log1p(row.rest / top);
-        let hi = loss as f32;
+        let (hi, lo) = self.loss(row);
         let subtract = Subtract {
             scale: self.scale,
             minus_max: s.splat(self.scale.minus(row.max)),
             hi: s.splat(hi),
-            lo: s.splat((loss - f64::from(hi)) as f32),
+            lo: s.splat(lo),
         };
         lanes::map(s, segment, 0.0, subtract);
+    }
+
+    #[inline(always)]
+    fn finish_tile<S: Simd>(&self, s: S, known: &[Sums; TOGETHER], tile: &mut Tile) {
+        let (mut minus_max, mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER], [0.0; TOGETHER]);
+        for i in 0..TOGETHER {
+            minus_max[i] = self.scale.minus(known[i].max);
+            (hi[i], lo[i]) = self.loss(&known[i]);
+        }
+        let (minus_max, hi, lo) = (s.load(&minus_max), s.load(&hi), s.load(&lo));
+        tile.map(s, &Subtract { scale: self.scale, minus_max, hi, lo });
     }
 }
 

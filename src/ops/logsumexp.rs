@@ -8,10 +8,11 @@
 //! What follows is done in f64 on numbers of at most the result's size or a few hundred.
 
 use crate::element::Element;
-use crate::row::Reduce;
+use crate::row::{Reduce, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::Simd;
 use crate::span::Span;
+use crate::tile::Tile;
 use crate::{Engine, Error};
 
 use super::normalizer::{Normalizer, Shift};
@@ -60,20 +61,21 @@ impl Engine {
         if x.rows() != out.len() {
             return Err(Error::LengthMismatch { rows: x.rows(), len: out.len() });
         }
-        self.reduce(x, out, &LogSumExp, LogSumExp::result);
+        self.reduce(x, out, &LogSumExp);
         Ok(())
     }
 }
 
 struct LogSumExp;
 
-impl LogSumExp {
+impl<E: Element> Summarize<E> for LogSumExp {
+    #[inline(always)]
     fn result(&self, row: Normalizer) -> f64 {
-        if row.max.is_infinite() || row.sum.is_nan() {
-            // +inf and -inf are their own logsumexp; a NaN that was passed over by the maximum is in the sum.
-            return if row.sum.is_nan() { f64::NAN } else { f64::from(row.max) };
-        }
-        Shift::new(row.max, Unit).logsumexp(row.sum, Unit)
+        // Without branches, so that a loop over rows is vectorised.
+        let ordinary = Shift::new(row.max, Unit).logsumexp(row.sum, Unit);
+        // +inf and -inf are their own logsumexp; a NaN that was passed over by the maximum is in the sum.
+        let value = if row.max.is_infinite() { f64::from(row.max) } else { ordinary };
+        if row.sum.is_nan() { f64::NAN } else { value }
     }
 }
 
@@ -81,8 +83,18 @@ impl<E: Element> Reduce<E> for LogSumExp {
     type Partial = Normalizer;
 
     #[inline(always)]
-    fn segment<S: Simd>(&self, s: S, _: usize, segment: &mut impl Span<E>) -> Normalizer {
-        Normalizer::of_segment(s, segment, Unit)
+    fn segment<S: Simd>(&self, s: S, max: f32, _: usize, segment: &mut impl Span<E>) -> Normalizer {
+        Normalizer::of_segment(s, max, segment, Unit)
+    }
+
+    #[inline(always)]
+    fn segments<S: Simd>(&self, s: S, rows: &mut [impl Span<E>]) -> [Normalizer; TOGETHER] {
+        Normalizer::of_rows(s, rows, Unit)
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd>(&self, s: S, tile: &mut Tile) -> Option<[Normalizer; TOGETHER]> {
+        Normalizer::of_tile(s, tile, Unit)
     }
 
     #[inline(always)]

@@ -21,13 +21,19 @@ pub struct First {
     has_nan: bool,
 }
 
+/// What is known of nothing.
+impl Default for First {
+    fn default() -> Self {
+        Self { max: f32::NEG_INFINITY, at: 0, has_nan: false }
+    }
+}
+
 impl<E: Element> Reduce<E> for OneHot {
     type Partial = First;
 
     #[inline(always)]
-    fn segment<S: Simd>(&self, s: S, at: usize, segment: &mut impl Span<E>) -> First {
+    fn segment<S: Simd>(&self, s: S, max: f32, at: usize, segment: &mut impl Span<E>) -> First {
         let has_nan = lanes::has_nan(s, segment.rest());
-        let max = lanes::max_reduce(s, segment.rest());
         let position = if has_nan { 0 } else { lanes::position(s, segment.rest(), max) };
         First { max, at: at + position, has_nan }
     }

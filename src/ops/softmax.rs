@@ -26,11 +26,12 @@ use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
 use crate::lanes::{self, Map, Then};
-use crate::math::power_of_two;
-use crate::row::{Reduce, Transform};
+use crate::math::double::power_of_two;
+use crate::row::{Reduce, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, Simd};
 use crate::span::Span;
+use crate::tile::Tile;
 
 use super::normalizer::{Normalizer, Shift, Term, degenerate};
 use super::one_hot::OneHot;
@@ -186,8 +187,18 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Normalizer;
 
     #[inline(always)]
-    fn segment<S: Simd>(&self, s: S, _: usize, segment: &mut impl Span<E>) -> Normalizer {
-        Normalizer::of_segment(s, segment, self.scale)
+    fn segment<S: Simd>(&self, s: S, max: f32, _: usize, segment: &mut impl Span<E>) -> Normalizer {
+        Normalizer::of_segment(s, max, segment, self.scale)
+    }
+
+    #[inline(always)]
+    fn segments<S: Simd>(&self, s: S, rows: &mut [impl Span<E>]) -> [Normalizer; TOGETHER] {
+        Normalizer::of_rows(s, rows, self.scale)
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd>(&self, s: S, tile: &mut Tile) -> Option<[Normalizer; TOGETHER]> {
+        Normalizer::of_tile(s, tile, self.scale)
     }
 
     #[inline(always)]
@@ -230,6 +241,25 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
             }
         }
     }
+
+    #[inline(always)]
+    fn finish_tile<S: Simd>(&self, s: S, known: &[Normalizer; TOGETHER], tile: &mut Tile) {
+        let (hi, lo) = factors(known);
+        tile.map_terms(s, &Factor { hi: s.load(&hi), lo: s.load(&lo) });
+    }
+
+    #[inline(always)]
+    fn finish_rows<S: Simd>(&self, s: S, known: &[Normalizer; TOGETHER], rows: &mut [impl Span<E>]) {
+        let (hi, lo) = factors(known);
+        for (i, row) in rows.iter_mut().enumerate() {
+            let ordinary = known[i].max.is_finite() && !known[i].sum.is_nan();
+            if ordinary && <Self as Transform<E>>::STORES {
+                normalize(s, row, Factor { hi: s.splat(hi[i]), lo: s.splat(lo[i]) });
+            } else {
+                self.finish(s, &known[i], <Self as Transform<E>>::STORES.then_some(&known[i]), 0, row);
+            }
+        }
+    }
 }
 
 /// Multiplies the terms of a segment by the factor that makes them probabilities.
@@ -250,8 +280,8 @@ struct Factor<V> {
 impl<V: F32> Factor<V> {
     #[inline(always)]
     fn new<S: Simd<F32 = V>>(s: S, factor: f64) -> Self {
-        let hi = factor as f32;
-        Self { hi: s.splat(hi), lo: s.splat((factor - f64::from(hi)) as f32) }
+        let (hi, lo) = in_two(factor);
+        Self { hi: s.splat(hi), lo: s.splat(lo) }
     }
 }
 
@@ -263,6 +293,23 @@ impl<S: Simd> Map<S> for Factor<S::F32> {
         }
         lanes
     }
+}
+
+/// What makes probabilities of the terms of each row, in two floats.
+#[inline(always)]
+fn factors(known: &[Normalizer; TOGETHER]) -> ([f32; TOGETHER], [f32; TOGETHER]) {
+    let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+    for i in 0..TOGETHER {
+        (hi[i], lo[i]) = in_two(1.0 / known[i].sum);
+    }
+    (hi, lo)
+}
+
+/// A number as the sum of two floats.
+#[inline(always)]
+fn in_two(x: f64) -> (f32, f32) {
+    let hi = x as f32;
+    (hi, (x - f64::from(hi)) as f32)
 }
 
 /// A factor below [`SMALL`] in two steps. Where the first one rounds, the result is below `2^-126`, and that rounding a small

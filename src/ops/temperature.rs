@@ -3,7 +3,7 @@
 //! `1/T = hi + lo` in two floats; `z = d hi` and its rest `(d hi - z) + d lo`, where `d = x - c`.
 //! The rest goes into the reduced argument of the exponential.
 
-use crate::math::power_of_two;
+use crate::math::double::power_of_two;
 use crate::simd::{F32, Mask, Simd};
 
 /// How logits become the `z` of `exp(z)`.

@@ -89,6 +89,36 @@ impl Simd for Avx2 {
     fn zero_f64(self) -> F64 {
         F64([intrinsics! { _mm256_setzero_pd() }; 4])
     }
+
+    #[inline(always)]
+    fn transpose(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+        // The left half of a row beside the left half of the row four below, and likewise the right halves: from there on both
+        // halves of a register are transposed alike.
+        macro_rules! pair {
+            ($row:literal, $half:literal) => {{
+                let (above, below): ([[f32; 4]; 2], [[f32; 4]; 2]) =
+                    (bytemuck::cast(rows[$row]), bytemuck::cast(rows[$row + 4]));
+                let (above, below) =
+                    (_mm_loadu_ps(above[$half].as_ptr()), _mm_loadu_ps(below[$half].as_ptr()));
+                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(above), below)
+            }};
+        }
+        macro_rules! half {
+            ($half:literal) => {{
+                let (a, b, c, d) = (pair!(0, $half), pair!(1, $half), pair!(2, $half), pair!(3, $half));
+                let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+                let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+                [
+                    _mm256_shuffle_ps::<0x44>(ab, cd),
+                    _mm256_shuffle_ps::<0xee>(ab, cd),
+                    _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+                    _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+                ]
+            }};
+        }
+        let columns: [[__m256; 4]; 2] = intrinsics! { [half!(0), half!(1)] };
+        bytemuck::cast(columns)
+    }
 }
 
 /// The masks of the first `len` lanes, for fewer than all: a window on ones, then zeros.
@@ -192,11 +222,27 @@ impl super::F32 for F32 {
 
     #[inline(always)]
     fn store_partial(self, to: &mut [MaybeUninit<f32>]) {
-        let mask = first_lanes(to.len());
-        let start: *mut f32 = to.as_mut_ptr().cast();
+        // Masked stores are slow on some processors, and hold up the load that follows: so by halves of halves.
+        assert!(to.len() < LANES);
+        let mut at: *mut f32 = to.as_mut_ptr().cast();
         intrinsics! {
-            _mm256_maskstore_ps(start, mask[0], self.0[0]);
-            _mm256_maskstore_ps(start.wrapping_add(8), mask[1], self.0[1]);
+            let mut eight = self.0[0];
+            if to.len() & 8 != 0 {
+                _mm256_storeu_ps(at, eight);
+                (at, eight) = (at.add(8), self.0[1]);
+            }
+            let mut four = _mm256_castps256_ps128(eight);
+            if to.len() & 4 != 0 {
+                _mm_storeu_ps(at, four);
+                (at, four) = (at.add(4), _mm256_extractf128_ps::<1>(eight));
+            }
+            if to.len() & 2 != 0 {
+                _mm_storel_epi64(at.cast(), _mm_castps_si128(four));
+                (at, four) = (at.add(2), _mm_movehl_ps(four, four));
+            }
+            if to.len() & 1 != 0 {
+                _mm_store_ss(at, four);
+            }
         }
     }
 

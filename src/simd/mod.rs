@@ -72,6 +72,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 
     fn zero_f64(self) -> Self::F64;
+
+    /// Rows as columns.
+    #[inline(always)]
+    fn transpose(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+        let mut columns = rows;
+        for (i, column) in columns.iter_mut().enumerate() {
+            for (j, row) in rows.iter().enumerate() {
+                column[j] = row[i];
+            }
+        }
+        columns
+    }
 }
 
 /// 16 lanes of `f32`.
