@@ -177,6 +177,11 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
         let mut tile = None;
         while self.rows() > 0 {
             let count = together.min(self.rows());
+            if count == 1 {
+                let row = self.rows.next_row().expect("counted");
+                row::transform_segment(s, row, self.operation);
+                continue;
+            }
             if row::is_tile(count, cols) {
                 let tile = tile.get_or_insert_with(Tile::new);
                 tile.clear(cols);
@@ -255,6 +260,11 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
         let cols = self.rows.cols();
         let mut tile = None;
         for out in self.out.chunks_mut(together(cols)) {
+            if let [out] = out {
+                let mut row = Read::new(self.rows.next_row().expect("as many as results"));
+                *out = self.operation.result(row::reduce_segment(s, 0, &mut row, self.operation));
+                continue;
+            }
             let mut rows = [Read::default(); TOGETHER];
             let rows = &mut rows[..out.len()];
             for row in &mut *rows {

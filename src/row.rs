@@ -117,9 +117,23 @@ pub fn transform_together<S: Simd, E: Element, T: Transform<E>>(
     }
 }
 
+/// Does a row that is one segment.
+#[inline(always)]
+pub fn transform_segment<S: Simd, E: Element, T: Transform<E>>(s: S, mut row: Write<'_, E>, operation: &T) {
+    if T::STORES {
+        let known = reduce_segment(s, 0, &mut row, operation);
+        row.rewind();
+        operation.finish(s, &known, Some(&known), 0, &mut row);
+    } else {
+        let known = reduce_segment(s, 0, &mut row.rest(), operation);
+        operation.finish(s, &known, None, 0, &mut row);
+    }
+    assert!(row.rest().is_empty(), "an operation has left something");
+}
+
 /// Does one segment: its maximum first, and then, from the first-level cache, the rest.
 #[inline(always)]
-fn reduce_segment<S: Simd, E: Element, R: Reduce<E>>(
+pub fn reduce_segment<S: Simd, E: Element, R: Reduce<E>>(
     s: S,
     at: usize,
     segment: &mut impl Span<E>,

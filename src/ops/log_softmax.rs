@@ -2,7 +2,8 @@
 //!
 //! With `m` the maximum of the row and `S'` the sum of all terms but that of the first maximum, whose term is `e`:
 //! `log p_i = (z_i - m/T) - L` with `L = log1p(S' / e)`. Where one logit dominates, `L` is its log-probability, and
-//! accurate, since `S'` never contained `e`: its segment is summed without it.
+//! accurate, since `S'` never contained `e`: its segment is summed without it. Where none does, in rows whose sum `S` is
+//! three times `e` at least, `L = log(S / e)` is as good, and `S` is there already.
 //!
 //! # Error
 //!
@@ -10,6 +11,7 @@
 //!
 //! - `S'` is a sum of terms, with an error below `(1.29 + 0.3 + 3) u` as in [`softmax`](super::softmax); `e` is computed in
 //!   f64, and `log1p` does not magnify a relative error: that of `L` is below 4.6 u;
+//! - `log(S / e)` makes an absolute error of a relative one, but is `log 3 > 1` at least: the same 4.6 u;
 //! - `x_i - m` rounds by u of itself at most;
 //! - `z_i` and `L` are taken off each other as two floats each: the first subtraction rounds by u of the result, the second
 //!   by half an ULP.
@@ -24,14 +26,15 @@ use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
 use crate::lanes::{self, GROUP, Map};
-use crate::math::double::ln_1p;
+use crate::math::double::{in_two, ln_1p, power_of_two};
+use crate::math::exp::BIAS;
 use crate::row::{Reduce, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, F64, LANES, Mask, Simd};
 use crate::span::{Read, Span};
-use crate::tile::Tile;
+use crate::tile::{self, Tile};
 
-use super::normalizer::{Shift, Term, degenerate};
+use super::normalizer::{Shift, Term, degenerate, exp_sum};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -186,16 +189,21 @@ struct AtTemperature<C> {
 #[derive(Clone, Copy)]
 struct Sums {
     max: f32,
-    /// The sum of all terms but that of the first maximum. NaN if there is a NaN.
-    rest: f64,
+    /// The sum of all terms, or of all but the first maximum's. NaN if there is a NaN.
+    sum: f64,
+    /// Whether it is that of all.
+    flat: bool,
 }
 
 /// What is known of nothing.
 impl Default for Sums {
     fn default() -> Self {
-        Self { max: f32::NEG_INFINITY, rest: 0.0 }
+        Self { max: f32::NEG_INFINITY, sum: 0.0, flat: false }
     }
 }
+
+/// Sums from here on are three times the term of any maximum.
+const FLAT: f64 = 4.25 * power_of_two(BIAS);
 
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Sums;
@@ -203,25 +211,35 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     #[inline(always)]
     fn segment<S: Simd>(&self, s: S, max: f32, _: usize, segment: &mut impl Span<E>) -> Sums {
         let row = segment.rest();
-        let shift = Shift::new(max, self.scale);
-        let term = Term::new(s, shift, self.scale);
+        let term = Term::new(s, Shift::new(max, self.scale), self.scale);
         if max.is_infinite() {
             let rest = if lanes::has_nan(s, row) { f64::NAN } else { 0.0 };
-            return Sums { max, rest };
+            return Sums { max, sum: rest, flat: false };
         }
-        // The group of the first maximum, once more, without it.
+        if row.len() <= tile::COLS {
+            let mut others = [E::from_f32(0.0); tile::COLS];
+            row.copy_to(s, &mut others);
+            others[lanes::position(s, row, max)] = E::from_f32(f32::NEG_INFINITY);
+            let sum = exp_sum(s, &mut Read::new(&others[..row.len()]), term);
+            return Sums { max, sum: sum.reduce_add(), flat: false };
+        }
+        let sum = exp_sum(s, &mut { row }, term).reduce_add();
+        if sum >= FLAT {
+            return Sums { max, sum, flat: true };
+        }
+        // Once more, in the group of the first maximum without it.
         const LEN: usize = GROUP * LANES;
         let position = lanes::position(s, row, max);
         let (before, behind) = row.split_at(position / LEN * LEN);
         let (group, behind) = behind.split_at(behind.len().min(LEN));
-        let mut others = [E::from_f32(f32::NEG_INFINITY); LEN];
-        group.copy_to(&mut others);
+        let mut others = [E::from_f32(0.0); LEN];
+        group.copy_to(s, &mut others);
         others[position % LEN] = E::from_f32(f32::NEG_INFINITY);
         let mut rest = s.zero_f64();
         for mut part in [before, Read::new(&others[..group.len()]), behind] {
             rest = lanes::map_sum(s, &mut part, f32::NEG_INFINITY, term, rest);
         }
-        Sums { max, rest: rest.reduce_add() }
+        Sums { max, sum: rest.reduce_add(), flat: false }
     }
 
     #[inline(always)]
@@ -241,7 +259,7 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
         }
         let mut known = [Sums::default(); TOGETHER];
         for i in 0..TOGETHER {
-            known[i] = Sums { max: maxima[i], rest: rests[i] };
+            known[i] = Sums { max: maxima[i], sum: rests[i], flat: false };
         }
         Some(known)
     }
@@ -250,12 +268,12 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     fn merge(&self, left: Sums, right: Sums) -> Sums {
         let (larger, smaller) = if right.max > left.max { (right, left) } else { (left, right) };
         if smaller.max == f32::NEG_INFINITY || larger.max == f32::INFINITY {
-            return Sums { rest: larger.rest + smaller.rest, ..larger };
+            return Sums { sum: larger.sum + smaller.sum, ..larger };
         }
         let shift = Shift::new(smaller.max, self.scale);
-        let sum = smaller.rest + shift.top(smaller.max, self.scale);
+        let top = if smaller.flat { 0.0 } else { shift.top(smaller.max, self.scale) };
         let weight = shift.weight(Shift::new(larger.max, self.scale), self.scale);
-        Sums { rest: larger.rest + sum * weight, ..larger }
+        Sums { sum: larger.sum + (smaller.sum + top) * weight, ..larger }
     }
 }
 
@@ -263,10 +281,12 @@ impl<C: Scale> AtTemperature<C> {
     /// `L`, in two floats.
     #[inline(always)]
     fn loss(&self, row: &Sums) -> (f32, f32) {
-        let top = Shift::new(row.max, self.scale).top(row.max, self.scale);
-        let loss = ln_1p(row.rest / top);
-        let hi = loss as f32;
-        (hi, (loss - f64::from(hi)) as f32)
+        let shift = Shift::new(row.max, self.scale);
+        in_two(if row.flat {
+            shift.ln_over_top(row.sum, row.max, self.scale)
+        } else {
+            ln_1p(row.sum / shift.top(row.max, self.scale))
+        })
     }
 }
 
@@ -275,7 +295,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, row: &Sums, _: Option<&Sums>, _: usize, segment: &mut impl Span<E>) {
-        if let Some(value) = degenerate(row.max, row.rest, self.masked) {
+        if let Some(value) = degenerate(row.max, row.sum, self.masked) {
             return lanes::fill(s, segment, value);
         }
         let (hi, lo) = self.loss(row);
@@ -293,7 +313,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
         let (mut minus_max, mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER], [0.0; TOGETHER]);
         for i in 0..TOGETHER {
             minus_max[i] = self.scale.minus(known[i].max);
-            (hi[i], lo[i]) = self.loss(&known[i]);
+            (hi[i], lo[i]) = self.loss(&Sums { flat: false, ..known[i] });
         }
         let (minus_max, hi, lo) = (s.load(&minus_max), s.load(&hi), s.load(&lo));
         tile.map(s, &Subtract { scale: self.scale, minus_max, hi, lo });

@@ -57,6 +57,12 @@ impl Shift {
         exp_near_zero(self.rest(max, scale)) * power_of_two(BIAS)
     }
 
+    /// The logarithm of the sum of the terms over the one of the maximum that the shift is of.
+    #[inline(always)]
+    pub fn ln_over_top(self, sum: f64, max: f32, scale: impl Scale) -> f64 {
+        ln(sum * power_of_two(-BIAS)) - self.rest(max, scale)
+    }
+
     /// What the shift leaves of the maximum that it is of: less than 0.4.
     #[inline(always)]
     fn rest(self, max: f32, scale: impl Scale) -> f64 {

@@ -26,7 +26,7 @@ use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
 use crate::lanes::{self, Map, Then};
-use crate::math::double::power_of_two;
+use crate::math::double::{in_two, power_of_two};
 use crate::row::{Reduce, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, Simd};
@@ -303,13 +303,6 @@ fn factors(known: &[Normalizer; TOGETHER]) -> ([f32; TOGETHER], [f32; TOGETHER])
         (hi[i], lo[i]) = in_two(1.0 / known[i].sum);
     }
     (hi, lo)
-}
-
-/// A number as the sum of two floats.
-#[inline(always)]
-fn in_two(x: f64) -> (f32, f32) {
-    let hi = x as f32;
-    (hi, (x - f64::from(hi)) as f32)
 }
 
 /// A factor below [`SMALL`] in two steps. Where the first one rounds, the result is below `2^-126`, and that rounding a small
