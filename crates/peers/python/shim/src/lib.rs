@@ -1,0 +1,71 @@
+//! logits behind C functions, for ctypes: contiguous rows, and threads by number.
+//!
+//! Each function is safe to call if `x` holds `rows * cols` floats and the result as many, or `rows` doubles.
+
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+use std::sync::OnceLock;
+
+use logits::{Engine, Rows, RowsMut};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// Runs on this thread, or in a pool of so many, made once.
+fn on_threads(threads: usize, run: impl FnOnce(Engine) + Send) {
+    static POOL: OnceLock<ThreadPool> = OnceLock::new();
+    if threads == 1 {
+        return run(Engine::new().serial());
+    }
+    let pool = POOL.get_or_init(|| {
+        ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of so many threads")
+    });
+    assert_eq!(pool.current_num_threads(), threads, "one number of threads beside 1");
+    pool.install(|| run(Engine::new()));
+}
+
+macro_rules! transforms {
+    ($($name:ident, $in_place:ident, $c_name:ident;)*) => {$(
+        /// In place if `x` and `y` are the same.
+        ///
+        /// # Safety
+        ///
+        /// As above.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $c_name(x: *const f32, y: *mut f32, rows: usize, cols: usize, threads: usize) {
+            // SAFETY: as the caller says.
+            let out = unsafe { from_raw_parts_mut(y, rows * cols) };
+            if x == y.cast_const() {
+                return on_threads(threads, |engine| {
+                    engine.$in_place(RowsMut::new(out, cols).expect("rows")).expect("one shape");
+                });
+            }
+            // SAFETY: as the caller says.
+            let x = unsafe { from_raw_parts(x, rows * cols) };
+            on_threads(threads, |engine| {
+                let (x, out) = (Rows::new(x, cols).expect("rows"), RowsMut::new(out, cols).expect("rows"));
+                engine.$name(x, out).expect("one shape");
+            });
+        }
+    )*};
+}
+
+transforms! {
+    softmax, softmax_in_place, logits_softmax;
+    log_softmax, log_softmax_in_place, logits_log_softmax;
+}
+
+/// # Safety
+///
+/// As above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn logits_logsumexp(
+    x: *const f32,
+    y: *mut f64,
+    rows: usize,
+    cols: usize,
+    threads: usize,
+) {
+    // SAFETY: as the caller says.
+    let (x, out) = unsafe { (from_raw_parts(x, rows * cols), from_raw_parts_mut(y, rows)) };
+    on_threads(threads, |engine| {
+        engine.logsumexp(Rows::new(x, cols).expect("rows"), out).expect("one shape");
+    });
+}
