@@ -17,6 +17,10 @@ pub const GROUP: usize = 8;
 /// Vectors that are computed side by side, to hide the latency of their arithmetic.
 const STEP: usize = 2;
 
+/// How many vectors ahead memory is fetched while a sum is computed: a segment of 4096 elements, so that its maximum, which
+/// takes no time to compute, need not wait for memory either. Beyond the end of a row the next one follows, or nothing.
+const AHEAD: usize = 256;
+
 /// What happens to each vector of a span.
 pub trait Map<S: Simd> {
     fn apply<const N: usize>(&self, s: S, lanes: [S::F32; N]) -> [S::F32; N];
@@ -196,6 +200,9 @@ fn four<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) -
 
 #[inline(always)]
 fn two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) -> S::F32 {
+    let ahead = span.rest().vectors.as_ptr().wrapping_add(AHEAD);
+    s.prefetch(ahead);
+    s.prefetch(ahead.wrapping_add(1));
     let terms = map.apply(s, span.rest().front::<S, 2>(s).expect("a group"));
     span.put::<S, 2>(terms);
     terms[0] + terms[1]

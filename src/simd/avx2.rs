@@ -91,6 +91,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, address: *const T) {
+        intrinsics! { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
     fn transpose(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
         // The left half of a row beside the left half of the row four below, and likewise the right halves: from there on both
         // halves of a register are transposed alike.

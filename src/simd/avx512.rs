@@ -72,6 +72,11 @@ impl Simd for Avx512 {
     fn zero_f64(self) -> F64 {
         F64([intrinsics! { _mm512_setzero_pd() }; 2])
     }
+
+    #[inline(always)]
+    fn prefetch<T>(self, address: *const T) {
+        intrinsics! { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
 }
 
 /// The mask of the first `len` lanes, for fewer than all.

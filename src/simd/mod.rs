@@ -73,6 +73,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     fn zero_f64(self) -> Self::F64;
 
+    /// Has the memory at `address`, if there is any, fetched into the first-level cache.
+    #[inline(always)]
+    fn prefetch<T>(self, _address: *const T) {}
+
     /// Rows as columns.
     #[inline(always)]
     fn transpose(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
