@@ -98,7 +98,10 @@ pub fn position<S: Simd, E: Element>(s: S, mut span: Read<'_, E>, value: f32) ->
         }
         span.put::<S, 1>([x]);
     }
-    let found = span.tail_lanes(s, f32::NAN).map_or(0, |x| x.equals(value).bits());
+    let found = match span.tail_lanes(s, f32::NAN) {
+        Some(x) => x.equals(value).bits(),
+        None => 0,
+    };
     assert!(found != 0, "no such element");
     len - span.len() + found.trailing_zeros() as usize
 }
