@@ -44,7 +44,7 @@
 //! - The maximum is not subtracted, as that would round: the shift is a multiple of ln2, taken off the exponent. (From
 //!   256 on it is subtracted, which is then exact for every term that matters.)
 //! - Terms are added in short trees of `f32`, and these in `f64`, in an order that depends on the length alone.
-//! - Log-softmax leaves the largest term out of its sum, and so stays exact where one logit dominates.
+//! - Log-softmax leaves the largest term out of its sum where one logit dominates, and so stays exact there.
 //!
 //! # Special values
 //!
