@@ -4,15 +4,16 @@
 //! for each part of a row that is split over threads).
 
 use core::mem::MaybeUninit;
+use core::slice;
 
 use crate::element::Element;
+use crate::narrow::{self, Narrow};
 use crate::row::{self, SEGMENT, Summarize, TOGETHER, Transform};
 use crate::rows::{RowSlots, Rows, RowsMut};
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, Simd};
-use crate::span::{self, Read, Slots, Write};
+use crate::span::{self, Read, Write};
 use crate::threads::{Divide, GRAIN, Workers};
-use crate::tile::Tile;
 use crate::{Error, Isa};
 
 /// Where and how batches are computed: an instruction set, and one thread or the caller's rayon pool.
@@ -134,21 +135,30 @@ impl<'a, E: Element> Grid<'a, E> {
         }
     }
 
-    /// Row `row`, to be read.
+    /// Puts the first rows into their place beside each other.
     #[inline(always)]
-    fn read(&self, row: usize) -> &[E] {
+    fn load<S: Simd>(&self, s: S, narrow: &mut Narrow) {
         match self {
-            Grid::InPlace(rows) => rows.row(row),
-            Grid::Apart(from, _) => from.row(row),
+            Grid::InPlace(rows) => load(s, narrow, rows.contiguous(TOGETHER), |row| rows.row(row)),
+            Grid::Apart(from, _) => load(s, narrow, from.contiguous(TOGETHER), |row| from.row(row)),
         }
     }
 
-    /// Row `row`, to be written.
+    /// Writes the first rows and passes them.
     #[inline(always)]
-    fn write(&mut self, row: usize) -> Slots<'_, E> {
-        match self {
-            Grid::InPlace(rows) => Slots::of(rows.row_mut(row)),
-            Grid::Apart(_, to) => to.row(row),
+    fn store<S: Simd>(&mut self, s: S, narrow: &Narrow) {
+        let mut slots = match self {
+            Grid::InPlace(rows) => rows.take(TOGETHER).into_slots(),
+            Grid::Apart(from, to) => {
+                from.take(TOGETHER);
+                to.take(TOGETHER)
+            }
+        };
+        if let Some(all) = slots.contiguous() {
+            return narrow.store(s, 0, all);
+        }
+        for row in 0..TOGETHER {
+            narrow.store(s, row, slots.row(row));
         }
     }
 
@@ -158,6 +168,21 @@ impl<'a, E: Element> Grid<'a, E> {
             Grid::InPlace(rows) => Write::in_place(rows.next_row()?),
             Grid::Apart(from, to) => Write::apart(from.next_row()?, to.next_row()?),
         })
+    }
+}
+
+#[inline(always)]
+fn load<'a, S: Simd, E: Element>(
+    s: S,
+    narrow: &mut Narrow,
+    all: Option<&'a [E]>,
+    row: impl Fn(usize) -> &'a [E],
+) {
+    if let Some(all) = all {
+        return narrow.load(s, 0, Read::new(all));
+    }
+    for i in 0..TOGETHER {
+        narrow.load(s, i, Read::new(row(i)));
     }
 }
 
@@ -173,38 +198,29 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let cols = self.rows.shape().1;
-        let together = together(cols);
-        let mut tile = None;
+        let mut narrow = None;
         while self.rows() > 0 {
-            let count = together.min(self.rows());
-            if count == 1 {
-                let row = self.rows.next_row().expect("counted");
-                row::transform_segment(s, row, self.operation);
-                continue;
-            }
-            if row::is_tile(count, cols) {
-                let tile = tile.get_or_insert_with(Tile::new);
-                tile.clear(cols);
-                for row in 0..count {
-                    tile.load(s, row, Read::new(self.rows.read(row)));
-                }
-                tile.transpose(s);
-                if let Some(known) = self.operation.tile(s, tile) {
-                    self.operation.finish_tile(s, &known, tile);
-                    tile.transpose_back(s);
-                    let (mut done, others) = self.rows.split_at(count);
-                    for row in 0..count {
-                        tile.put(s, row, done.write(row));
-                    }
-                    self.rows = others;
+            if self.rows() >= TOGETHER && cols <= narrow::COLS {
+                let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
+                self.rows.load(s, narrow);
+                if let Some(known) = self.operation.narrow(s, narrow) {
+                    self.operation.finish_narrow(s, &known, narrow);
+                    self.rows.store(s, narrow);
                     continue;
                 }
             }
-            let mut rows = <[Write<E>; TOGETHER]>::default();
-            for row in &mut rows[..count] {
-                *row = self.rows.next_row().expect("counted");
-            }
-            row::transform_together(s, &mut rows[..count], self.operation);
+            // A row alone is not to wait for what only several need.
+            let (mut one, mut several);
+            let count = together(cols).min(self.rows());
+            let (rows, known) = if count == 1 {
+                one = (self.rows.next_row().expect("counted"), T::Partial::default());
+                (slice::from_mut(&mut one.0), slice::from_mut(&mut one.1))
+            } else {
+                several = (<[Write<E>; TOGETHER]>::default(), [T::Partial::default(); TOGETHER]);
+                several.0[..count].fill_with(|| self.rows.next_row().expect("counted"));
+                (&mut several.0[..count], &mut several.1[..count])
+            };
+            row::transform_rows(s, rows, known, self.operation);
         }
     }
 }
@@ -258,34 +274,33 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let cols = self.rows.cols();
-        let mut tile = None;
+        let mut narrow = None;
         for out in self.out.chunks_mut(together(cols)) {
-            if let [out] = out {
-                let mut row = Read::new(self.rows.next_row().expect("as many as results"));
-                *out = self.operation.result(row::reduce_segment(s, 0, &mut row, self.operation));
-                continue;
-            }
-            let mut rows = [Read::default(); TOGETHER];
-            let rows = &mut rows[..out.len()];
-            for row in &mut *rows {
-                *row = Read::new(self.rows.next_row().expect("as many as results"));
-            }
-            let mut known = None;
-            if row::is_tile(rows.len(), cols) {
-                let tile = tile.get_or_insert_with(Tile::new);
-                tile.clear(cols);
-                for (i, row) in rows.iter().enumerate() {
-                    tile.load(s, i, *row);
+            if out.len() == TOGETHER && cols <= narrow::COLS {
+                let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
+                load(s, narrow, self.rows.contiguous(TOGETHER), |row| self.rows.row(row));
+                if let Some(known) = self.operation.narrow(s, narrow) {
+                    self.rows.take(TOGETHER);
+                    for (out, known) in out.iter_mut().zip(known) {
+                        *out = self.operation.result(known);
+                    }
+                    continue;
                 }
-                tile.transpose(s);
-                known = self.operation.tile(s, tile);
             }
-            let known = match known {
-                Some(known) => known,
-                None => self.operation.segments(s, rows),
+            // A row alone is not to wait for what only several need.
+            let (mut one, mut several);
+            let (rows, known) = if let [_] = out {
+                one = (Read::new(self.rows.next_row().expect("as many as results")), R::Partial::default());
+                (slice::from_mut(&mut one.0), slice::from_mut(&mut one.1))
+            } else {
+                several = ([Read::default(); TOGETHER], [R::Partial::default(); TOGETHER]);
+                let rows = &mut several.0[..out.len()];
+                rows.fill_with(|| Read::new(self.rows.next_row().expect("as many as results")));
+                (rows, &mut several.1[..out.len()])
             };
+            self.operation.segments(s, 0, rows, known);
             for (out, known) in out.iter_mut().zip(known) {
-                *out = self.operation.result(known);
+                *out = self.operation.result(*known);
             }
         }
     }

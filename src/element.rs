@@ -22,6 +22,8 @@ pub(crate) mod sealed {
 
         fn from_f32(value: f32) -> Self;
 
+        fn to_f32(self) -> f32;
+
         fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::F32;
 
         /// The elements of a slice shorter than a vector, and `fill` behind them.
@@ -39,6 +41,11 @@ pub(crate) mod sealed {
         #[inline(always)]
         fn from_f32(value: f32) -> Self {
             value
+        }
+
+        #[inline(always)]
+        fn to_f32(self) -> f32 {
+            self
         }
 
         #[inline(always)]

@@ -14,9 +14,6 @@ use crate::span::{Read, Span};
 /// Vectors whose terms are added in `f32`.
 pub const GROUP: usize = 8;
 
-/// Vectors that are computed side by side, to hide the latency of their arithmetic.
-const STEP: usize = 2;
-
 /// How many vectors ahead memory is fetched while a sum is computed: a segment of 4096 elements, so that its maximum, which
 /// takes no time to compute, need not wait for memory either. Beyond the end of a row the next one follows, or nothing.
 const AHEAD: usize = 256;
@@ -38,24 +35,84 @@ impl<S: Simd, A: Map<S>, B: Map<S>> Map<S> for Then<A, B> {
 
 /// The largest element; -inf if there is none. NaN is passed over, and -0 may stand for +0.
 #[inline(always)]
-pub fn max_reduce<S: Simd, E: Element>(s: S, mut span: Read<'_, E>) -> f32 {
+pub fn max_reduce<S: Simd, E: Element>(s: S, span: Read<'_, E>) -> f32 {
+    largest(s, span, s.splat(f32::NEG_INFINITY), Same).reduce_max()
+}
+
+/// The largest magnitude in some spans; 0 if there is no element. NaN is passed over.
+#[inline(always)]
+pub fn magnitude<S: Simd, E: Element>(s: S, spans: &[impl Span<E>]) -> f32 {
+    let mut magnitude = s.splat(0.0);
+    for span in spans {
+        magnitude = largest(s, span.rest(), magnitude, Magnitude);
+    }
+    magnitude.reduce_max()
+}
+
+/// [`max_reduce`] and [`magnitude`] of a span in one pass.
+#[inline(always)]
+pub fn max_and_magnitude<S: Simd, E: Element>(s: S, mut span: Read<'_, E>) -> (f32, f32) {
+    let (mut max, mut magnitude) = ([s.splat(f32::NEG_INFINITY); 2], [s.splat(0.0); 2]);
+    // An element stands for those that are not there.
+    let fill = match (span.vectors, span.tail) {
+        ([[first, ..], ..], _) | ([], [first, ..]) => first.to_f32(),
+        ([], []) => 0.0,
+    };
+    while let Some(x) = span.pair(s, fill) {
+        for i in 0..2 {
+            max[i] = x[i].max(max[i]);
+            magnitude[i] = x[i].abs().max(magnitude[i]);
+        }
+        span.put_pair::<S>(x);
+    }
+    (max[0].max(max[1]).reduce_max(), magnitude[0].max(magnitude[1]).reduce_max())
+}
+
+struct Same;
+
+impl<S: Simd> Map<S> for Same {
+    #[inline(always)]
+    fn apply<const N: usize>(&self, _: S, lanes: [S::F32; N]) -> [S::F32; N] {
+        lanes
+    }
+}
+
+struct Magnitude;
+
+impl<S: Simd> Map<S> for Magnitude {
+    #[inline(always)]
+    fn apply<const N: usize>(&self, _: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
+        for x in &mut lanes {
+            *x = x.abs();
+        }
+        lanes
+    }
+}
+
+/// In each lane the largest of what elements are mapped to, and of what is there already.
+#[inline(always)]
+fn largest<S: Simd, E: Element>(s: S, mut span: Read<'_, E>, least: S::F32, map: impl Map<S>) -> S::F32 {
     const CHAINS: usize = 4;
-    let mut largest = [s.splat(f32::NEG_INFINITY); CHAINS];
+    let mut largest = [least; CHAINS];
     while let Some(x) = span.front::<S, CHAINS>(s) {
+        let x = map.apply(s, x);
         for i in 0..CHAINS {
             largest[i] = x[i].max(largest[i]);
         }
         span.put::<S, CHAINS>(x);
     }
     let mut largest = largest[0].max(largest[1]).max(largest[2].max(largest[3]));
-    while let Some([x]) = span.front::<S, 1>(s) {
-        largest = x.max(largest);
-        span.put::<S, 1>([x]);
+    while let Some(x) = span.front::<S, 1>(s) {
+        largest = map.apply(s, x)[0].max(largest);
+        span.put::<S, 1>(x);
     }
-    if let Some(x) = span.tail_lanes(s, f32::NEG_INFINITY) {
-        largest = x.max(largest);
+    // An element stands for those that are not there.
+    if let Some(first) = span.tail.first()
+        && let Some(x) = span.tail_lanes(s, first.to_f32())
+    {
+        largest = map.apply(s, [x])[0].max(largest);
     }
-    largest.reduce_max()
+    largest
 }
 
 /// Whether there is a NaN.
@@ -125,21 +182,19 @@ pub fn fill<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, value: f32) {
 /// Replaces each element, `fill` standing in the lanes behind the last one.
 #[inline(always)]
 pub fn map<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map: impl Map<S>) {
-    while let Some(x) = span.rest().front::<S, STEP>(s) {
+    while let Some(x) = span.rest().front::<S, 2>(s) {
         let y = map.apply(s, x);
-        span.put::<S, STEP>(y);
+        span.put::<S, 2>(y);
     }
-    while let Some(x) = span.rest().front::<S, 1>(s) {
+    if let Some(x) = span.rest().pair(s, fill) {
         let y = map.apply(s, x);
-        span.put::<S, 1>(y);
-    }
-    if let Some(x) = span.rest().tail_lanes(s, fill) {
-        let [y] = map.apply(s, [x]);
-        span.put_tail::<S>(y);
+        span.put_pair::<S>(y);
     }
 }
 
 /// Replaces each element as [`map`] does, and adds what it is replaced by to `sum`.
+///
+/// What `fill` becomes is added too: nothing beside the others, as it must be.
 #[inline(always)]
 pub fn map_sum<S: Simd, E: Element>(
     s: S,
@@ -149,53 +204,23 @@ pub fn map_sum<S: Simd, E: Element>(
     mut sum: S::F64,
 ) -> S::F64 {
     while span.rest().vectors.len() >= GROUP {
-        sum = sum + eight(s, span, &map).widen();
+        sum = sum + (four(s, span, &map) + four(s, span, &map)).widen();
     }
     if span.rest().is_empty() {
         return sum;
     }
-    // What a group lacks counts as zeros, which are left out.
-    let mut group = s.splat(0.0);
-    if span.rest().vectors.len() >= 4 {
-        group = four(s, span, &map);
+    // The last group: what it lacks counts as zeros.
+    let (mut pairs, mut next) = ([s.splat(0.0); GROUP / 2], 0);
+    while let Some(x) = span.rest().pair(s, fill) {
+        let terms = map.apply(s, x);
+        span.put_pair::<S>(terms);
+        pairs[next] = terms[0] + terms[1];
+        next += 1;
     }
-    let mut right = s.splat(0.0);
-    if span.rest().vectors.len() >= 2 {
-        right = two(s, span, &map);
-    }
-    sum + (group + (right + last(s, span, fill, &map))).widen()
+    sum + ((pairs[0] + pairs[1]) + (pairs[2] + pairs[3])).widen()
 }
 
-/// The last vector and the tail, where there are such, of less than two vectors.
-#[inline(always)]
-fn last<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map: &impl Map<S>) -> S::F32 {
-    match (span.rest().front::<S, 1>(s), span.rest().tail_lanes(s, fill)) {
-        (Some([vector]), Some(tail)) => {
-            let [vector, tail] = map.apply(s, [vector, tail]);
-            span.put::<S, 1>([vector]);
-            span.put_tail::<S>(tail);
-            vector + tail
-        }
-        (Some(vector), None) => {
-            let [vector] = map.apply(s, vector);
-            span.put::<S, 1>([vector]);
-            vector
-        }
-        (None, Some(tail)) => {
-            let [tail] = map.apply(s, [tail]);
-            span.put_tail::<S>(tail);
-            tail
-        }
-        (None, None) => s.splat(0.0),
-    }
-}
-
-/// Eight terms of [`map_sum`]: the tree is spelt out, as closures would be functions without the backend's instructions.
-#[inline(always)]
-fn eight<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) -> S::F32 {
-    four(s, span, map) + four(s, span, map)
-}
-
+/// Four terms of [`map_sum`]: the tree is spelt out, as closures would be functions without the backend's instructions.
 #[inline(always)]
 fn four<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) -> S::F32 {
     two(s, span, map) + two(s, span, map)

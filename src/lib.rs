@@ -91,13 +91,13 @@ mod element;
 mod error;
 mod lanes;
 mod math;
+mod narrow;
 mod ops;
 mod row;
 mod rows;
 mod simd;
 mod span;
 mod threads;
-mod tile;
 
 #[doc(hidden)]
 pub mod reference;

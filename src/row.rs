@@ -3,13 +3,14 @@
 //! An operation says what it does with a segment ([`Reduce`], [`Transform`]); where rows are cut is said here, and depends
 //! on nothing but the length: so neither the number of threads nor the place of a row in its batch shows in the bits.
 
+use core::slice;
+
 use crate::element::Element;
-use crate::lanes;
+use crate::narrow::Narrow;
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, LANES, Simd};
 use crate::span::{Read, Span, Write};
 use crate::threads::{Divide, Workers};
-use crate::tile::{self, Tile};
 
 /// Elements of a segment: as many as stay in the first-level cache between its maximum and its exponentials.
 pub const SEGMENT: usize = 4096;
@@ -22,24 +23,13 @@ pub trait Reduce<E: Element>: Sync + Sized {
     /// What is known of some neighbouring segments, by default of none.
     type Partial: Copy + Default + Send + Sync;
 
-    /// Reads the segment that begins `at` so many elements, whose [maximum](lanes::max_reduce) is known, and replaces it if it
-    /// is written.
-    fn segment<S: Simd>(&self, s: S, max: f32, at: usize, segment: &mut impl Span<E>) -> Self::Partial;
+    /// Reads segments, and replaces them if they are written: one that begins `at` so many elements of its row, or up to
+    /// [`TOGETHER`] rows that are one segment each.
+    fn segments<S: Simd>(&self, s: S, at: usize, segments: &mut [impl Span<E>], known: &mut [Self::Partial]);
 
-    /// [`Reduce::segment`] of some rows of one segment each.
+    /// [`Reduce::segments`] of narrow rows; or nothing, if they want to be looked at one by one.
     #[inline(always)]
-    fn segments<S: Simd>(&self, s: S, rows: &mut [impl Span<E>]) -> [Self::Partial; TOGETHER] {
-        let mut known = [Self::Partial::default(); TOGETHER];
-        for (row, known) in rows.iter_mut().zip(&mut known) {
-            *known = reduce_segment(s, 0, row, self);
-        }
-        known
-    }
-
-    /// [`Reduce::segment`] of transposed rows, which are replaced if they are to be written; or nothing, if there is a row among
-    /// them that wants to be looked at by itself.
-    #[inline(always)]
-    fn tile<S: Simd>(&self, _: S, _: &mut Tile) -> Option<[Self::Partial; TOGETHER]> {
+    fn narrow<S: Simd>(&self, _: S, _: &mut Narrow) -> Option<[Self::Partial; TOGETHER]> {
         None
     }
 
@@ -55,31 +45,24 @@ pub trait Summarize<E: Element>: Reduce<E> {
 
 /// An operation that writes as many elements as it reads, once it knows the whole row.
 pub trait Transform<E: Element>: Reduce<E> {
-    /// Whether [`Reduce::segment`] is to write, in rows of up to [`WINDOW`] segments.
+    /// Whether [`Reduce::segments`] is to write, in rows of up to [`WINDOW`] segments.
     const STORES: bool;
 
-    /// Writes the segment that begins `at` so many elements. `stored` is what is known of the segment alone if [`Reduce::segment`] has written it.
+    /// Writes the same segments, given what is known of the row of each. `stored` is what is known of the segments alone if
+    /// [`Reduce::segments`] has written them.
     fn finish<S: Simd>(
         &self,
         s: S,
-        row: &Self::Partial,
-        stored: Option<&Self::Partial>,
+        rows: &[Self::Partial],
+        stored: Option<&[Self::Partial]>,
         at: usize,
-        segment: &mut impl Span<E>,
+        segments: &mut [impl Span<E>],
     );
 
-    /// [`Transform::finish`] of transposed rows, which [`Reduce::tile`] has replaced.
+    /// [`Transform::finish`] of narrow rows.
     #[inline(always)]
-    fn finish_tile<S: Simd>(&self, _: S, _: &[Self::Partial; TOGETHER], _: &mut Tile) {
-        unreachable!("an operation on tiles that does not finish them")
-    }
-
-    /// [`Transform::finish`] of some rows of one segment each, which have been stored if the operation [stores](Self::STORES).
-    #[inline(always)]
-    fn finish_rows<S: Simd>(&self, s: S, known: &[Self::Partial; TOGETHER], rows: &mut [impl Span<E>]) {
-        for (row, known) in rows.iter_mut().zip(known) {
-            self.finish(s, known, Self::STORES.then_some(known), 0, row);
-        }
+    fn finish_narrow<S: Simd>(&self, _: S, _: &[Self::Partial; TOGETHER], _: &mut Narrow) {
+        unreachable!("an operation on narrow rows that does not finish them")
     }
 }
 
@@ -87,60 +70,49 @@ pub trait Transform<E: Element>: Reduce<E> {
 /// other long operation; the next rows fill the gaps.
 pub const TOGETHER: usize = LANES;
 
-/// Whether so many rows of so many columns are worth being transposed: short ones, and not too few.
-#[inline(always)]
-pub fn is_tile(rows: usize, cols: usize) -> bool {
-    rows >= TOGETHER / 2 && cols <= tile::COLS
-}
-
 /// Does some rows of one segment each.
 #[inline(always)]
-pub fn transform_together<S: Simd, E: Element, T: Transform<E>>(
+pub fn transform_rows<S: Simd, E: Element, T: Transform<E>>(
     s: S,
     rows: &mut [Write<'_, E>],
+    known: &mut [T::Partial],
     operation: &T,
 ) {
-    let known = if T::STORES {
-        let known = operation.segments(s, rows);
+    if T::STORES {
+        operation.segments(s, 0, rows, known);
         rows.iter_mut().for_each(Write::rewind);
-        known
+        operation.finish(s, known, Some(known), 0, rows);
     } else {
-        let mut spans = [Read::default(); TOGETHER];
-        for (span, row) in spans.iter_mut().zip(&*rows) {
-            *span = row.rest();
-        }
-        operation.segments(s, &mut spans[..rows.len()])
-    };
-    operation.finish_rows(s, &known, rows);
+        // A row alone is not to wait for what only several need.
+        let (mut one, mut several);
+        let spans = if let [row] = &*rows {
+            one = [row.rest()];
+            &mut one[..]
+        } else {
+            several = [Read::default(); TOGETHER];
+            for (span, row) in several.iter_mut().zip(&*rows) {
+                *span = row.rest();
+            }
+            &mut several[..rows.len()]
+        };
+        operation.segments(s, 0, spans, known);
+        operation.finish(s, known, None, 0, rows);
+    }
     for row in rows {
         assert!(row.rest().is_empty(), "an operation has left something");
     }
 }
 
-/// Does a row that is one segment.
 #[inline(always)]
-pub fn transform_segment<S: Simd, E: Element, T: Transform<E>>(s: S, mut row: Write<'_, E>, operation: &T) {
-    if T::STORES {
-        let known = reduce_segment(s, 0, &mut row, operation);
-        row.rewind();
-        operation.finish(s, &known, Some(&known), 0, &mut row);
-    } else {
-        let known = reduce_segment(s, 0, &mut row.rest(), operation);
-        operation.finish(s, &known, None, 0, &mut row);
-    }
-    assert!(row.rest().is_empty(), "an operation has left something");
-}
-
-/// Does one segment: its maximum first, and then, from the first-level cache, the rest.
-#[inline(always)]
-pub fn reduce_segment<S: Simd, E: Element, R: Reduce<E>>(
+fn reduce_segment<S: Simd, E: Element, R: Reduce<E>>(
     s: S,
     at: usize,
     segment: &mut impl Span<E>,
     operation: &R,
 ) -> R::Partial {
-    let max = lanes::max_reduce(s, segment.rest());
-    operation.segment(s, max, at, segment)
+    let mut known = R::Partial::default();
+    operation.segments(s, at, slice::from_mut(segment), slice::from_mut(&mut known));
+    known
 }
 
 /// What is known of a row that has elements.
@@ -294,7 +266,8 @@ impl<E: Element, T: Transform<E>> Kernel for FinishSegments<'_, '_, E, T> {
         let mut at = self.at;
         for stored in self.stored {
             let (partial, segment) = stored.as_mut().expect("a segment that has been stored");
-            self.operation.finish(s, self.known, Some(partial), at, segment);
+            let (row, stored, segments) = (self.known, slice::from_ref(&*partial), slice::from_mut(segment));
+            self.operation.finish(s, slice::from_ref(row), Some(stored), at, segments);
             assert!(segment.rest().is_empty(), "an operation has left something");
             at += SEGMENT;
         }
@@ -335,7 +308,7 @@ impl<E: Element, T: Transform<E>> Kernel for WriteSegments<'_, '_, E, T> {
             let len = rest.rest().len();
             let (mut segment, behind) = rest.split_at(len.min(SEGMENT));
             rest = behind;
-            self.operation.finish(s, self.known, None, at, &mut segment);
+            self.operation.finish(s, slice::from_ref(self.known), None, at, slice::from_mut(&mut segment));
             assert!(segment.rest().is_empty(), "an operation has left something");
             at += SEGMENT;
         }

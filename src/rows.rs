@@ -66,6 +66,12 @@ impl<'a, E: Element> Rows<'a, E> {
     pub fn row(&self, row: usize) -> &'a [E] {
         &self.0.data[self.0.shape.range(row)]
     }
+
+    /// The first rows as one, if they are.
+    #[inline(always)]
+    pub(crate) fn contiguous(&self, rows: usize) -> Option<&'a [E]> {
+        self.0.shape.contiguous(rows).map(|range| &self.0.data[range])
+    }
 }
 
 impl<'a, E: Element> RowsMut<'a, E> {
@@ -107,6 +113,12 @@ impl<'a, E: Element> RowsMut<'a, E> {
         &self.0.data[self.0.shape.range(row)]
     }
 
+    /// The first rows as one, if they are.
+    #[inline(always)]
+    pub(crate) fn contiguous(&self, rows: usize) -> Option<&[E]> {
+        self.0.shape.contiguous(rows).map(|range| &self.0.data[range])
+    }
+
     pub(crate) fn into_slots(self) -> RowSlots<'a, E> {
         RowSlots(Table { data: Slots::of(self.0.data), shape: self.0.shape })
     }
@@ -117,6 +129,12 @@ impl<'a, E: Element> RowSlots<'a, E> {
     #[inline(always)]
     pub(crate) fn row(&mut self, row: usize) -> Slots<'_, E> {
         self.0.data.part(self.0.shape.range(row))
+    }
+
+    /// All rows as one, if they are.
+    #[inline(always)]
+    pub(crate) fn contiguous(&mut self) -> Option<Slots<'_, E>> {
+        self.0.shape.contiguous(self.0.shape.rows).map(|range| self.0.data.part(range))
     }
 
     /// Contiguous rows of `cols` columns.
@@ -143,6 +161,14 @@ macro_rules! tables {
             #[inline(always)]
             pub(crate) fn next_row(&mut self) -> Option<$data> {
                 self.0.next_row()
+            }
+
+            /// Passes the first rows.
+            #[inline(always)]
+            pub(crate) fn take(&mut self, rows: usize) -> Self {
+                let (first, others) = self.0.take().split_at(rows);
+                self.0 = others;
+                Self(first)
             }
 
             /// The first rows and the others.
@@ -254,6 +280,13 @@ impl<D: Cut> Table<D> {
         Some(row.cut(self.shape.cols).0)
     }
 
+    /// Leaves nothing, of the same shape.
+    #[inline(always)]
+    fn take(&mut self) -> Self {
+        Self { data: mem::take(&mut self.data), shape: self.shape }
+    }
+
+    #[inline(always)]
     fn split_at(self, row: usize) -> (Self, Self) {
         // The gap behind the last row may be missing.
         let end = (row * self.shape.stride).min(self.data.len());
@@ -286,6 +319,12 @@ impl Shape {
             return Err(Error::RaggedRows { len, cols, stride });
         }
         Ok(Self { rows, cols, stride })
+    }
+
+    /// Where the first rows are, if there is nothing between them.
+    fn contiguous(self, rows: usize) -> Option<core::ops::Range<usize>> {
+        assert!(rows <= self.rows, "{rows} rows of {}", self.rows);
+        (self.stride == self.cols).then_some(0..rows * self.cols)
     }
 
     fn range(self, row: usize) -> core::ops::Range<usize> {

@@ -30,6 +30,21 @@ pub trait Span<E: Element> {
 
     /// Puts lanes in the place of what stands behind the last vector and passes it.
     fn put_tail<S: Simd>(&mut self, lanes: S::F32);
+
+    /// Puts lanes in the place of a [pair](Read::pair) and passes it.
+    #[inline(always)]
+    fn put_pair<S: Simd>(&mut self, lanes: [S::F32; 2]) {
+        let vectors = self.rest().vectors.len();
+        if vectors >= 2 {
+            return self.put::<S, 2>(lanes);
+        }
+        if vectors == 1 {
+            self.put::<S, 1>([lanes[0]]);
+        }
+        if !self.rest().is_empty() {
+            self.put_tail::<S>(lanes[vectors]);
+        }
+    }
 }
 
 /// Elements to read; to put something in their place is to pass them.
@@ -65,6 +80,17 @@ impl<'a, E: Element> Read<'a, E> {
             lanes[i] = E::load(s, &front[i]);
         }
         Some(lanes)
+    }
+
+    /// The next two vectors, if there is anything left, and `fill` in the lanes behind the end.
+    #[inline(always)]
+    pub fn pair<S: Simd>(self, s: S, fill: f32) -> Option<[S::F32; 2]> {
+        match (self.front::<S, 2>(s), self.vectors, self.tail) {
+            (Some(pair), _, _) => Some(pair),
+            (None, [], []) => None,
+            (None, [], tail) => Some([E::load_partial(s, tail, fill), s.splat(fill)]),
+            (None, [vector, ..], tail) => Some([E::load(s, vector), E::load_partial(s, tail, fill)]),
+        }
     }
 
     /// What stands behind the last vector, if anything does, and `fill` in the lanes behind it.

@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 12] = [
     &["span", "threads"],
     &["rows"],
     &["lanes"],
-    &["tile"],
+    &["narrow"],
     &["row"],
     &["batch"],
     &["ops"],

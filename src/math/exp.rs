@@ -6,8 +6,8 @@
 //!    bits of `t` are then the biased exponent of `s = 2^(k + BIAS - n)`, and `k = t - magic` is exact.
 //! 2. `r = (z - k HI) - k LO` with `HI + LO = ln2`. `k HI` and `z` are multiples of `2^-25` wherever `k` is not 0, and the
 //!    difference is below 0.5, so that the first step is exact with fused multiply-add; the second one rounds.
-//! 3. `p = 1 + r w` with a polynomial `w` of degree 5, by Horner's rule.
-//! 4. The result is `p s`: a product with a power of two, which costs no rounding and lets NaN pass.
+//! 3. `w(r)` is a polynomial of degree 5, by Horner's rule.
+//! 4. The result is `s + (s r) w`: products with a power of two cost no rounding, and let NaN pass.
 //!
 //! Range: `-400 < z < 400` and `-160 <= k - n <= 2`, where the result is neither subnormal nor infinite; [`BIAS`] is there
 //! to make that so. In that range the result depends on `n` by its exponent alone. Below it, down to [`FLOOR`], results are
@@ -124,14 +124,18 @@ impl<S: Simd> Exp<S> {
         }
         let mut w = [s.splat(W[5]); N];
         r = S::F32::in_step(r);
-        for coefficient in [W[4], W[3], W[2], W[1], W[0], 1.0] {
+        for coefficient in [W[4], W[3], W[2], W[1], W[0]] {
             for i in 0..N {
                 w[i] = w[i].mul_add(r[i], s.splat(coefficient));
             }
             w = S::F32::in_step(w);
         }
         for i in 0..N {
-            w[i] = w[i] * t[i].low_bits_to_exponent();
+            let scale = t[i].low_bits_to_exponent();
+            // A product that is exact in either form; some processors have to wait where the latencies of their
+            // operations differ.
+            r[i] = if S::FUSED { r[i].mul_add(scale, s.splat(0.0)) } else { r[i] * scale };
+            w[i] = w[i].mul_add(r[i], scale);
         }
         w
     }

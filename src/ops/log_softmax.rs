@@ -3,7 +3,7 @@
 //! With `m` the maximum of the row and `S'` the sum of all terms but that of the first maximum, whose term is `e`:
 //! `log p_i = (z_i - m/T) - L` with `L = log1p(S' / e)`. Where one logit dominates, `L` is its log-probability, and
 //! accurate, since `S'` never contained `e`: its segment is summed without it. Where none does, in rows whose sum `S` is
-//! three times `e` at least, `L = log(S / e)` is as good, and `S` is there already.
+//! three times `e` at least, `L = log1p(S / e - 1)` is as good, and `S` is there already.
 //!
 //! # Error
 //!
@@ -11,7 +11,7 @@
 //!
 //! - `S'` is a sum of terms, with an error below `(1.29 + 0.3 + 3) u` as in [`softmax`](super::softmax); `e` is computed in
 //!   f64, and `log1p` does not magnify a relative error: that of `L` is below 4.6 u;
-//! - `log(S / e)` makes an absolute error of a relative one, but is `log 3 > 1` at least: the same 4.6 u;
+//! - `log1p(S / e - 1)`, which is `log(S / e)`, makes an absolute error of a relative one, but is `log 3 > 1` at least: the same 4.6 u;
 //! - `x_i - m` rounds by u of itself at most;
 //! - `z_i` and `L` are taken off each other as two floats each: the first subtraction rounds by u of the result, the second
 //!   by half an ULP.
@@ -28,13 +28,13 @@ use crate::error::Error;
 use crate::lanes::{self, GROUP, Map};
 use crate::math::double::{in_two, ln_1p, power_of_two};
 use crate::math::exp::BIAS;
+use crate::narrow::Narrow;
 use crate::row::{Reduce, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, F64, LANES, Mask, Simd};
 use crate::span::{Read, Span};
-use crate::tile::{self, Tile};
 
-use super::normalizer::{Shift, Term, degenerate, exp_sum};
+use super::normalizer::{Shift, Term, exp_sum};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -205,61 +205,44 @@ impl Default for Sums {
 /// Sums from here on are three times the term of any maximum.
 const FLAT: f64 = 4.25 * power_of_two(BIAS);
 
+/// Rows up to this length are not tried for being flat: few are.
+const SHORT: usize = 64;
+
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Sums;
 
     #[inline(always)]
-    fn segment<S: Simd>(&self, s: S, max: f32, _: usize, segment: &mut impl Span<E>) -> Sums {
-        let row = segment.rest();
-        let term = Term::new(s, Shift::new(max, self.scale), self.scale);
-        if max.is_infinite() {
-            let rest = if lanes::has_nan(s, row) { f64::NAN } else { 0.0 };
-            return Sums { max, sum: rest, flat: false };
+    fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Sums]) {
+        for (segment, known) in segments.iter().zip(known) {
+            let row = segment.rest();
+            let (max, magnitude) = lanes::max_and_magnitude(s, row);
+            let plain = self.scale.is_plain(magnitude);
+            *known = if max.is_infinite() {
+                Sums { max, sum: if lanes::has_nan(s, row) { f64::NAN } else { 0.0 }, flat: false }
+            } else {
+                self.sums(s, row, plain, max)
+            };
         }
-        if row.len() <= tile::COLS {
-            let mut others = [E::from_f32(0.0); tile::COLS];
-            row.copy_to(s, &mut others);
-            others[lanes::position(s, row, max)] = E::from_f32(f32::NEG_INFINITY);
-            let sum = exp_sum(s, &mut Read::new(&others[..row.len()]), term);
-            return Sums { max, sum: sum.reduce_add(), flat: false };
-        }
-        let sum = exp_sum(s, &mut { row }, term).reduce_add();
-        if sum >= FLAT {
-            return Sums { max, sum, flat: true };
-        }
-        // Once more, in the group of the first maximum without it.
-        const LEN: usize = GROUP * LANES;
-        let position = lanes::position(s, row, max);
-        let (before, behind) = row.split_at(position / LEN * LEN);
-        let (group, behind) = behind.split_at(behind.len().min(LEN));
-        let mut others = [E::from_f32(0.0); LEN];
-        group.copy_to(s, &mut others);
-        others[position % LEN] = E::from_f32(f32::NEG_INFINITY);
-        let mut rest = s.zero_f64();
-        for mut part in [before, Read::new(&others[..group.len()]), behind] {
-            rest = lanes::map_sum(s, &mut part, f32::NEG_INFINITY, term, rest);
-        }
-        Sums { max, sum: rest.reduce_add(), flat: false }
     }
 
     #[inline(always)]
-    fn tile<S: Simd>(&self, s: S, tile: &mut Tile) -> Option<[Sums; TOGETHER]> {
-        let max = tile.max(s);
-        let maxima = max.to_array();
-        if maxima.iter().any(|max| max.is_infinite()) {
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<[Sums; TOGETHER]> {
+        if !self.scale.is_plain(rows.magnitude(s)) {
             return None;
         }
-        let positions = tile.positions(s, max);
-        let mut hidden = [f32::NEG_INFINITY; LANES];
-        tile.swap(&positions, &mut hidden);
-        let rests = tile.map_sum(s, &Term::of_lanes(s, &maxima, self.scale));
-        tile.swap(&positions, &mut hidden);
+        // With one shift for all rows, whose terms and sums are those with their own shifts, but for the exponent.
+        let shift = Shift::default();
+        rows.map_terms(s, &Term::<S, C, true>::new(s, shift, self.scale));
+        let (maxima, positions) = rows.first_maxima(s);
+        rows.hide(&positions);
+        let rests = rows.sums(s);
         if rests.iter().any(|rest| rest.is_nan()) {
             return None;
         }
         let mut known = [Sums::default(); TOGETHER];
         for i in 0..TOGETHER {
-            known[i] = Sums { max: maxima[i], sum: rests[i], flat: false };
+            let power = shift.power(Shift::new(maxima[i], self.scale));
+            known[i] = Sums { max: maxima[i], sum: rests[i] * power, flat: false };
         }
         Some(known)
     }
@@ -278,15 +261,81 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 }
 
 impl<C: Scale> AtTemperature<C> {
-    /// `L`, in two floats.
+    /// Reads a segment with a finite maximum.
     #[inline(always)]
-    fn loss(&self, row: &Sums) -> (f32, f32) {
-        let shift = Shift::new(row.max, self.scale);
-        in_two(if row.flat {
-            shift.ln_over_top(row.sum, row.max, self.scale)
-        } else {
-            ln_1p(row.sum / shift.top(row.max, self.scale))
-        })
+    fn sums<S: Simd, E: Element>(&self, s: S, row: Read<'_, E>, plain: bool, max: f32) -> Sums {
+        const LEN: usize = GROUP * LANES;
+        let shift = Shift::new(max, self.scale);
+        let least = E::from_f32(match plain {
+            true => Term::<S, C, true>::negligible(shift, self.scale),
+            false => f32::NEG_INFINITY,
+        });
+        let (mut short, mut group);
+        let mut hidden = row.len() <= SHORT;
+        loop {
+            let mut parts = [row, Read::default(), Read::default()];
+            let mut count = 1;
+            if row.len() <= SHORT {
+                short = [least; SHORT];
+                row.copy_to(s, &mut short);
+                short[lanes::position(s, row, max)] = least;
+                parts[0] = Read::new(&short[..row.len()]);
+            } else if hidden {
+                // In the group of the first maximum without it.
+                let position = lanes::position(s, row, max);
+                let (before, rest) = row.split_at(position / LEN * LEN);
+                let (with, behind) = rest.split_at(rest.len().min(LEN));
+                group = [least; LEN];
+                with.copy_to(s, &mut group);
+                group[position % LEN] = least;
+                (parts, count) = ([before, Read::new(&group[..with.len()]), behind], 3);
+            }
+            let mut sum = s.zero_f64();
+            for part in &mut parts[..count] {
+                sum = exp_sum(s, part, plain, shift, self.scale, sum);
+            }
+            let sum = sum.reduce_add();
+            if hidden || sum >= FLAT {
+                return Sums { max, sum, flat: !hidden };
+            }
+            hidden = true;
+        }
+    }
+
+    /// `L` of each row, in two floats.
+    #[inline(always)]
+    fn losses(&self, rows: &[Sums]) -> [[f32; TOGETHER]; 2] {
+        let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+        if let [row] = rows {
+            (hi[0], lo[0]) = in_two(self.loss(row.max, row.sum, row.flat));
+            return [hi, lo];
+        }
+        // Apart, and always as many: loops that are vectorised.
+        let (mut maxima, mut sums, mut flat) = ([0.0; TOGETHER], [0.0; TOGETHER], [false; TOGETHER]);
+        for (i, row) in rows.iter().enumerate() {
+            (maxima[i], sums[i], flat[i]) = (row.max, row.sum, row.flat);
+        }
+        for i in 0..TOGETHER {
+            sums[i] = self.loss(maxima[i], sums[i], flat[i]);
+        }
+        for i in 0..TOGETHER {
+            (hi[i], lo[i]) = in_two(sums[i]);
+        }
+        [hi, lo]
+    }
+
+    /// `L`, without a branch.
+    #[inline(always)]
+    fn loss(&self, max: f32, sum: f64, flat: bool) -> f64 {
+        let ratio = sum / Shift::new(max, self.scale).top(max, self.scale);
+        ln_1p(ratio - f64::from(u8::from(flat)))
+    }
+
+    /// What the elements of a row become, given the two floats of its `L`.
+    #[inline(always)]
+    fn subtract<S: Simd>(&self, s: S, row: &Sums, hi: f32, lo: f32) -> Subtract<S, C> {
+        let minus_max = s.splat(self.scale.minus(row.max));
+        Subtract { scale: self.scale, minus_max, hi: s.splat(hi), lo: s.splat(lo) }
     }
 }
 
@@ -294,29 +343,31 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, s: S, row: &Sums, _: Option<&Sums>, _: usize, segment: &mut impl Span<E>) {
-        if let Some(value) = degenerate(row.max, row.sum, self.masked) {
-            return lanes::fill(s, segment, value);
+    fn finish<S: Simd>(
+        &self,
+        s: S,
+        rows: &[Sums],
+        _: Option<&[Sums]>,
+        _: usize,
+        segments: &mut [impl Span<E>],
+    ) {
+        let [hi, lo] = self.losses(rows);
+        for (i, segment) in segments.iter_mut().enumerate() {
+            let row = &rows[i];
+            if row.sum.is_nan() || row.max == f32::INFINITY {
+                lanes::fill(s, segment, f32::NAN);
+            } else if row.max == f32::NEG_INFINITY {
+                lanes::fill(s, segment, self.masked);
+            } else {
+                lanes::map(s, segment, 0.0, self.subtract(s, row, hi[i], lo[i]));
+            }
         }
-        let (hi, lo) = self.loss(row);
-        let subtract = Subtract {
-            scale: self.scale,
-            minus_max: s.splat(self.scale.minus(row.max)),
-            hi: s.splat(hi),
-            lo: s.splat(lo),
-        };
-        lanes::map(s, segment, 0.0, subtract);
     }
 
     #[inline(always)]
-    fn finish_tile<S: Simd>(&self, s: S, known: &[Sums; TOGETHER], tile: &mut Tile) {
-        let (mut minus_max, mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER], [0.0; TOGETHER]);
-        for i in 0..TOGETHER {
-            minus_max[i] = self.scale.minus(known[i].max);
-            (hi[i], lo[i]) = self.loss(&Sums { flat: false, ..known[i] });
-        }
-        let (minus_max, hi, lo) = (s.load(&minus_max), s.load(&hi), s.load(&lo));
-        tile.map(s, &Subtract { scale: self.scale, minus_max, hi, lo });
+    fn finish_narrow<S: Simd>(&self, s: S, known: &[Sums; TOGETHER], rows: &mut Narrow) {
+        let [hi, lo] = self.losses(known);
+        rows.finish(s, |row| self.subtract(s, &known[row], hi[row], lo[row]));
     }
 }
 

@@ -8,14 +8,14 @@
 //! What follows is done in f64 on numbers of at most the result's size or a few hundred.
 
 use crate::element::Element;
+use crate::narrow::Narrow;
 use crate::row::{Reduce, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::Simd;
 use crate::span::Span;
-use crate::tile::Tile;
 use crate::{Engine, Error};
 
-use super::normalizer::{Normalizer, Shift};
+use super::normalizer::Normalizer;
 use super::temperature::Unit;
 
 /// `log sum_j exp(x_j)` in nats: the logarithm of what softmax divides by.
@@ -71,11 +71,7 @@ struct LogSumExp;
 impl<E: Element> Summarize<E> for LogSumExp {
     #[inline(always)]
     fn result(&self, row: Normalizer) -> f64 {
-        // Without branches, so that a loop over rows is vectorised.
-        let ordinary = Shift::new(row.max, Unit).logsumexp(row.sum, Unit);
-        // +inf and -inf are their own logsumexp; a NaN that was passed over by the maximum is in the sum.
-        let value = if row.max.is_infinite() { f64::from(row.max) } else { ordinary };
-        if row.sum.is_nan() { f64::NAN } else { value }
+        row.logsumexp(Unit)
     }
 }
 
@@ -83,18 +79,13 @@ impl<E: Element> Reduce<E> for LogSumExp {
     type Partial = Normalizer;
 
     #[inline(always)]
-    fn segment<S: Simd>(&self, s: S, max: f32, _: usize, segment: &mut impl Span<E>) -> Normalizer {
-        Normalizer::of_segment(s, max, segment, Unit)
+    fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Normalizer]) {
+        Normalizer::of_segments(s, segments, known, Unit);
     }
 
     #[inline(always)]
-    fn segments<S: Simd>(&self, s: S, rows: &mut [impl Span<E>]) -> [Normalizer; TOGETHER] {
-        Normalizer::of_rows(s, rows, Unit)
-    }
-
-    #[inline(always)]
-    fn tile<S: Simd>(&self, s: S, tile: &mut Tile) -> Option<[Normalizer; TOGETHER]> {
-        Normalizer::of_tile(s, tile, Unit)
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<[Normalizer; TOGETHER]> {
+        Normalizer::of_narrow(s, rows, Unit)
     }
 
     #[inline(always)]

@@ -1,27 +1,30 @@
 //! What softmax, log-softmax and logsumexp share: the normaliser `sum exp(z)` of a row, by segments.
 //!
-//! With `z = x / T`, a segment's terms are `e = exp(z - c) 2^(BIAS - n)`, and its [`Shift`] `(c, n)` comes from its
-//! maximum `m` alone:
+//! With `z = x / T`, a segment's terms are `e = exp(z - c) 2^(BIAS - n)`, with a [`Shift`] `(c, n)`:
 //!
-//! - `c = 0` while `|m / T| < 256`, else `c = m`: then `x - c` is exact for every term that matters. (Subtracting a
-//!   smaller maximum would round, and that is the largest error of most softmaxes.)
-//! - `n` is the rest of the shift as a multiple of ln2, taken off the exponent, where it is free and exact.
+//! - Where all `|z| < 32` the segment is *plain*: `c = 0`, and `n` is the same for all such segments, so that their maximum
+//!   is not even computed. Nothing leaves the range of a float there.
+//! - Else, with the maximum `m` of the segment, `c = 0` while `|m / T| < 256`, else `c = m`: then `x - c` is exact for every
+//!   term that matters. (Subtracting a smaller maximum would round, and that is the largest error of most softmaxes.) And
+//!   `n` is the rest of the shift as a multiple of ln2, taken off the exponent, where it is free and exact.
 //!
 //! Sums of two segments with the same `c` merge by a power of two, exactly; else by `exp(c1 - c2)` in f64.
+
+use core::slice;
 
 use crate::element::Element;
 use crate::lanes::{self, Map};
 use crate::math::double::{exp_near_zero, ln, power_of_two};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
+use crate::narrow::Narrow;
 use crate::row::TOGETHER;
-use crate::simd::{F32, F64, LANES, Simd};
+use crate::simd::{F32, F64, Simd};
 use crate::span::Span;
-use crate::tile::Tile;
 
 use super::temperature::Scale;
 
 /// What is taken off every `z` of a segment before its exponential.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Shift {
     center: f32,
     /// An integer.
@@ -29,122 +32,99 @@ pub struct Shift {
 }
 
 impl Shift {
+    /// That of plain segments: terms are `exp(z)`.
+    pub const PLAIN: Self = Self { center: 0.0, exponent: BIAS as f32 };
+
     /// The shift of a segment with this maximum.
     #[inline(always)]
     pub fn new(max: f32, scale: impl Scale) -> Self {
         let z = scale.approximate(max);
         let near = z.abs() < 256.0;
         Self {
-            center: if near || !max.is_finite() { 0.0 } else { max },
+            center: if near { 0.0 } else { max },
             exponent: if near { exp::nearest_multiple(z) } else { 0.0 },
         }
     }
 
-    /// What terms with this shift are multiplied by to become terms with another, of a larger maximum.
+    /// [`Shift::weight`] where both have the same center: those of plain segments do.
+    #[inline(always)]
+    pub fn power(self, other: Self) -> f64 {
+        power_of_two((self.exponent - other.exponent) as i32)
+    }
+
+    /// What terms with this shift are multiplied by to become terms with another, if that is not far below.
     #[inline]
-    pub fn weight(self, larger: Self, scale: impl Scale) -> f64 {
-        let power = power_of_two((self.exponent - larger.exponent) as i32);
-        if self.center == larger.center {
+    pub fn weight(self, other: Self, scale: impl Scale) -> f64 {
+        let power = self.power(other);
+        if self.center == other.center {
             power
         } else {
-            libm::exp(scale.exact(f64::from(self.center) - f64::from(larger.center))) * power
+            libm::exp(scale.exact(f64::from(self.center) - f64::from(other.center))) * power
         }
+    }
+
+    /// Whether the terms of another shift are to be made terms of this one.
+    #[inline]
+    fn is_above(self, other: Self, scale: impl Scale) -> bool {
+        let level_of =
+            |shift: Self| scale.approximate(shift.center) + shift.exponent * core::f32::consts::LN_2;
+        let (level, others) = (level_of(self), level_of(other));
+        // Of centers as large as 2^24 the quotients may be the same.
+        level > others || level == others && self.center > other.center
     }
 
     /// The term of the maximum that the shift is of, in f64.
     #[inline(always)]
     pub fn top(self, max: f32, scale: impl Scale) -> f64 {
-        exp_near_zero(self.rest(max, scale)) * power_of_two(BIAS)
-    }
-
-    /// The logarithm of the sum of the terms over the one of the maximum that the shift is of.
-    #[inline(always)]
-    pub fn ln_over_top(self, sum: f64, max: f32, scale: impl Scale) -> f64 {
-        ln(sum * power_of_two(-BIAS)) - self.rest(max, scale)
-    }
-
-    /// What the shift leaves of the maximum that it is of: less than 0.4.
-    #[inline(always)]
-    fn rest(self, max: f32, scale: impl Scale) -> f64 {
         let z = scale.exact(f64::from(max) - f64::from(self.center));
-        z - f64::from(self.exponent) * core::f64::consts::LN_2
-    }
-
-    /// The logarithm of the normaliser, given the sum of the terms.
-    #[inline(always)]
-    pub fn logsumexp(self, sum: f64, scale: impl Scale) -> f64 {
-        let shift = scale.exact(f64::from(self.center)) + f64::from(self.exponent) * core::f64::consts::LN_2;
-        shift + ln(sum * power_of_two(-BIAS))
+        exp_near_zero(z - f64::from(self.exponent) * core::f64::consts::LN_2) * power_of_two(BIAS)
     }
 }
 
-/// What a [`Term`] takes from a shift.
-#[derive(Debug, Clone, Copy)]
-struct Constants {
-    minus_center: f32,
-    floor: f32,
-    magic: f32,
+/// The `z - c` that is the least to be told from others, with this shift.
+#[inline(always)]
+fn floor(shift: Shift) -> f32 {
+    (shift.exponent + FLOOR as f32) * core::f32::consts::LN_2
 }
 
-impl Constants {
-    #[inline(always)]
-    fn new(shift: Shift, scale: impl Scale) -> Self {
-        Self {
-            minus_center: scale.minus(shift.center),
-            floor: scale.unscaled((shift.exponent + FLOOR as f32) * core::f32::consts::LN_2),
-            magic: exp::magic(shift.exponent),
-        }
-    }
-}
-
-/// The terms of a segment.
+/// The terms of a segment, which is plain or may be any.
 #[derive(Clone, Copy)]
-pub struct Term<S: Simd, C: Scale> {
+pub struct Term<S: Simd, C: Scale, const PLAIN: bool> {
     scale: C,
     minus_center: S::F32,
     floor: S::F32,
     exp: Exp<S>,
 }
 
-impl<S: Simd, C: Scale> Term<S, C> {
+impl<S: Simd, C: Scale, const PLAIN: bool> Term<S, C, PLAIN> {
     #[inline(always)]
     pub fn new(s: S, shift: Shift, scale: C) -> Self {
-        Self::with(s, Constants::new(shift, scale), scale)
-    }
-
-    #[inline(always)]
-    fn with(s: S, constants: Constants, scale: C) -> Self {
         Self {
             scale,
-            minus_center: s.splat(constants.minus_center),
-            floor: s.splat(constants.floor),
-            exp: Exp::new(s, s.splat(constants.magic)),
+            minus_center: s.splat(scale.minus(shift.center)),
+            floor: s.splat(scale.unscaled(floor(shift))),
+            exp: Exp::new(s, s.splat(exp::magic(shift.exponent))),
         }
     }
 
-    /// Terms of which each lane has the shift of its own maximum.
+    /// A logit whose term is far too small to count.
     #[inline(always)]
-    pub fn of_lanes(s: S, maxima: &[f32; LANES], scale: C) -> Self {
-        let (mut minus_center, mut floor, mut magic) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for i in 0..LANES {
-            let constants = Constants::new(Shift::new(maxima[i], scale), scale);
-            (minus_center[i], floor[i], magic[i]) =
-                (constants.minus_center, constants.floor, constants.magic);
-        }
-        Self {
-            scale,
-            minus_center: s.load(&minus_center),
-            floor: s.load(&floor),
-            exp: Exp::new(s, s.load(&magic)),
-        }
+    pub fn negligible(shift: Shift, scale: C) -> f32 {
+        if PLAIN { scale.logit(floor(shift)) } else { f32::NEG_INFINITY }
     }
+}
 
+impl<S: Simd, C: Scale, const PLAIN: bool> Map<S> for Term<S, C, PLAIN> {
     /// NaN stays what it is, and -inf becomes a term far too small to count.
     #[inline(always)]
-    pub fn of<const N: usize>(&self, s: S, x: [S::F32; N]) -> [S::F32; N] {
+    fn apply<const N: usize>(&self, s: S, x: [S::F32; N]) -> [S::F32; N] {
         let (mut z, mut rests) = (x, None);
         for i in 0..N {
-            let d = self.floor.max(self.scale.shift(s, x[i], self.minus_center));
+            let d = if PLAIN {
+                self.scale.unshifted(s, x[i])
+            } else {
+                self.floor.max(self.scale.shift(s, x[i], self.minus_center))
+            };
             let (quotient, rest) = self.scale.divide(s, d);
             z[i] = quotient;
             if let Some(rest) = rest {
@@ -155,129 +135,118 @@ impl<S: Simd, C: Scale> Term<S, C> {
     }
 }
 
-impl<S: Simd, C: Scale> Map<S> for Term<S, C> {
-    #[inline(always)]
-    fn apply<const N: usize>(&self, s: S, lanes: [S::F32; N]) -> [S::F32; N] {
-        self.of(s, lanes)
+/// Replaces a segment by its terms, where it is written at all, and adds them to `sum`.
+#[inline(always)]
+pub fn exp_sum<S: Simd, E: Element, C: Scale>(
+    s: S,
+    segment: &mut impl Span<E>,
+    plain: bool,
+    shift: Shift,
+    scale: C,
+    sum: S::F64,
+) -> S::F64 {
+    if plain {
+        let (term, fill) =
+            (Term::<S, C, true>::new(s, shift, scale), Term::<S, C, true>::negligible(shift, scale));
+        lanes::map_sum(s, segment, fill, term, sum)
+    } else {
+        lanes::map_sum(s, segment, f32::NEG_INFINITY, Term::<S, C, false>::new(s, shift, scale), sum)
     }
 }
 
-/// Replaces a segment by its terms, where it is written at all, and adds them up.
-#[inline(always)]
-pub fn exp_sum<S: Simd, E: Element>(s: S, segment: &mut impl Span<E>, term: Term<S, impl Scale>) -> S::F64 {
-    lanes::map_sum(s, segment, f32::NEG_INFINITY, term, s.zero_f64())
-}
-
-/// What is known of some segments: their maximum, and the sum of their terms with the shift of that maximum.
+/// What is known of some segments: the sum of their terms.
 ///
-/// The sum is NaN if there is a NaN; else it is 0 where the maximum is -inf, and +inf where that is +inf.
+/// It is NaN if there is a NaN, else +inf if there is a +inf; and 0 where there is nothing but -inf.
 #[derive(Debug, Clone, Copy)]
 pub struct Normalizer {
-    pub max: f32,
+    pub shift: Shift,
     pub sum: f64,
 }
 
 /// What is known of nothing.
 impl Default for Normalizer {
     fn default() -> Self {
-        Self { max: f32::NEG_INFINITY, sum: 0.0 }
+        Self { shift: Shift { center: f32::NEG_INFINITY, exponent: 0.0 }, sum: 0.0 }
     }
 }
 
 impl Normalizer {
-    /// Reads a segment whose maximum is known, and replaces it by its terms where it is written.
+    /// Reads segments, and replaces them by their terms where they are written.
     #[inline(always)]
-    pub fn of_segment<S: Simd, E: Element>(
+    pub fn of_segments<S: Simd, E: Element>(
         s: S,
-        max: f32,
-        segment: &mut impl Span<E>,
+        segments: &mut [impl Span<E>],
+        known: &mut [Self],
         scale: impl Scale,
-    ) -> Self {
-        let nan = max == f32::INFINITY && lanes::has_nan(s, segment.rest());
-        let term = Term::new(s, Shift::new(max, scale), scale);
-        let sum = exp_sum(s, segment, term).reduce_add();
-        let sum = match max {
-            f32::INFINITY if !nan => f64::INFINITY,
-            // The kernel's term for -inf is not quite 0.
-            f32::NEG_INFINITY if !sum.is_nan() => 0.0,
-            _ => sum,
-        };
-        Self { max, sum }
-    }
-
-    /// [`Normalizer::of_segment`] of some rows. What is computed once a row is computed for all of them at once.
-    #[inline(always)]
-    pub fn of_rows<S: Simd, E: Element>(
-        s: S,
-        rows: &mut [impl Span<E>],
-        scale: impl Scale,
-    ) -> [Self; TOGETHER] {
-        let mut known = [Self::default(); TOGETHER];
-        for (row, known) in rows.iter().zip(&mut known) {
-            known.max = lanes::max_reduce(s, row.rest());
-        }
-        let mut constants = [Constants { minus_center: 0.0, floor: 0.0, magic: 0.0 }; TOGETHER];
-        for i in 0..TOGETHER {
-            constants[i] = Constants::new(Shift::new(known[i].max, scale), scale);
-        }
-        for ((row, known), &constants) in rows.iter_mut().zip(&mut known).zip(&constants) {
-            if known.max.is_infinite() {
-                *known = Self::of_segment(s, known.max, row, scale);
-            } else {
-                known.sum = exp_sum(s, row, Term::with(s, constants, scale)).reduce_add();
+    ) {
+        let all_plain = scale.is_plain(lanes::magnitude(s, segments));
+        let alone = segments.len() == 1;
+        for (segment, known) in segments.iter_mut().zip(known) {
+            let plain = all_plain || !alone && scale.is_plain(lanes::magnitude(s, slice::from_ref(segment)));
+            let mut shift = Shift::PLAIN;
+            if !plain {
+                let max = lanes::max_reduce(s, segment.rest());
+                shift = Shift::new(max, scale);
+                if max.is_infinite() {
+                    let sum =
+                        if lanes::has_nan(s, segment.rest()) { f64::NAN } else { f64::from(max.max(0.0)) };
+                    lanes::fill(s, segment, 0.0);
+                    *known = Self { shift, sum };
+                    continue;
+                }
             }
+            let sum = exp_sum(s, segment, plain, shift, scale, s.zero_f64());
+            *known = Self { shift, sum: sum.reduce_add() };
         }
-        known
     }
 
-    /// [`Normalizer::of_segment`] of transposed rows, which become their terms; or nothing, if there is a NaN or a row without
-    /// a finite maximum.
+    /// [`Normalizer::of_segments`] of narrow rows, whose terms are computed; or nothing, if one is not plain.
     #[inline(always)]
-    pub fn of_tile<S: Simd>(s: S, tile: &mut Tile, scale: impl Scale) -> Option<[Self; TOGETHER]> {
-        let maxima = tile.max(s).to_array();
-        if maxima.iter().any(|max| max.is_infinite()) {
+    pub fn of_narrow<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<[Self; TOGETHER]> {
+        if !scale.is_plain(rows.magnitude(s)) {
             return None;
         }
-        let sums = tile.map_sum(s, &Term::of_lanes(s, &maxima, scale));
-        if sums.iter().any(|sum| sum.is_nan()) {
-            return None;
-        }
-        let mut known = [Self::default(); TOGETHER];
-        for i in 0..TOGETHER {
-            known[i] = Self { max: maxima[i], sum: sums[i] };
+        rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
+        let mut known = [Self { shift: Shift::PLAIN, sum: 0.0 }; TOGETHER];
+        for (known, sum) in known.iter_mut().zip(rows.sums(s)) {
+            known.sum = sum;
         }
         Some(known)
     }
 
     #[inline]
     pub fn merge(self, other: Self, scale: impl Scale) -> Self {
-        let (larger, smaller) = if other.max > self.max { (other, self) } else { (self, other) };
-        if smaller.max == f32::NEG_INFINITY {
-            return Self { max: larger.max, sum: larger.sum + smaller.sum };
-        }
-        let weight = Shift::new(smaller.max, scale).weight(Shift::new(larger.max, scale), scale);
-        Self { max: larger.max, sum: larger.sum + smaller.sum * weight }
+        let (upper, lower) =
+            if other.shift.is_above(self.shift, scale) { (other, self) } else { (self, other) };
+        Self { shift: upper.shift, sum: upper.sum + lower.sum * lower.shift.weight(upper.shift, scale) }
     }
 
-    /// What makes probabilities of the terms of a segment with this maximum, given those of its row.
-    #[inline]
-    pub fn factor(&self, segment_max: f32, scale: impl Scale) -> f64 {
-        if segment_max == self.max {
-            return 1.0 / self.sum;
-        }
-        if segment_max == f32::NEG_INFINITY {
-            return 0.0;
-        }
-        Shift::new(segment_max, scale).weight(Shift::new(self.max, scale), scale) / self.sum
+    /// What makes probabilities of terms with a shift, given those of the row.
+    #[inline(always)]
+    pub fn factor(&self, shift: Shift, scale: impl Scale) -> f64 {
+        let weight = if shift == self.shift { 1.0 } else { shift.weight(self.shift, scale) };
+        weight / self.sum
+    }
+
+    /// The logarithm of the normaliser.
+    #[inline(always)]
+    pub fn logsumexp(&self, scale: impl Scale) -> f64 {
+        // Without branches, so that a loop over rows is vectorised.
+        let Shift { center, exponent } = self.shift;
+        let center = scale.exact(f64::from(center));
+        let value = center + ln(self.sum * power_of_two(exponent as i32 - BIAS));
+        // +inf and -inf are their own logsumexp; a NaN that was passed over by the maximum is in the sum.
+        let value = if center.is_infinite() { center } else { value };
+        if self.sum.is_nan() { f64::NAN } else { value }
     }
 }
 
-/// What a row becomes that has no distribution, given its maximum, its sum, and the choice for rows that are all -inf.
+/// What a row becomes that has no distribution, given the sum of its terms, and the choice for rows that are all -inf.
 #[inline]
-pub fn degenerate(max: f32, sum: f64, masked: f32) -> Option<f32> {
-    if sum.is_nan() || max == f32::INFINITY {
+pub fn degenerate(sum: f64, masked: f32) -> Option<f32> {
+    if sum.is_nan() || sum == f64::INFINITY {
         Some(f32::NAN)
-    } else if max == f32::NEG_INFINITY {
+    } else if sum == 0.0 {
         Some(masked)
     } else {
         None

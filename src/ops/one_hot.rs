@@ -32,10 +32,13 @@ impl<E: Element> Reduce<E> for OneHot {
     type Partial = First;
 
     #[inline(always)]
-    fn segment<S: Simd>(&self, s: S, max: f32, at: usize, segment: &mut impl Span<E>) -> First {
-        let has_nan = lanes::has_nan(s, segment.rest());
-        let position = if has_nan { 0 } else { lanes::position(s, segment.rest(), max) };
-        First { max, at: at + position, has_nan }
+    fn segments<S: Simd>(&self, s: S, at: usize, segments: &mut [impl Span<E>], known: &mut [First]) {
+        for (segment, known) in segments.iter().zip(known) {
+            let row = segment.rest();
+            let (max, has_nan) = (lanes::max_reduce(s, row), lanes::has_nan(s, row));
+            let position = if has_nan { 0 } else { lanes::position(s, row, max) };
+            *known = First { max, at: at + position, has_nan };
+        }
     }
 
     #[inline(always)]
@@ -52,17 +55,26 @@ impl<E: Element> Transform<E> for OneHot {
     fn finish<S: Simd>(
         &self,
         s: S,
-        row: &First,
-        _: Option<&First>,
-        mut at: usize,
-        segment: &mut impl Span<E>,
+        rows: &[First],
+        _: Option<&[First]>,
+        at: usize,
+        segments: &mut [impl Span<E>],
     ) {
-        if row.has_nan || row.max == f32::INFINITY {
-            return lanes::fill(s, segment, f32::NAN);
+        for (row, segment) in rows.iter().zip(segments) {
+            if row.has_nan || row.max == f32::INFINITY {
+                lanes::fill(s, segment, f32::NAN);
+            } else if row.max == f32::NEG_INFINITY {
+                lanes::fill(s, segment, self.masked);
+            } else {
+                self.write(s, row, at, segment);
+            }
         }
-        if row.max == f32::NEG_INFINITY {
-            return lanes::fill(s, segment, self.masked);
-        }
+    }
+}
+
+impl OneHot {
+    #[inline(always)]
+    fn write<S: Simd, E: Element>(&self, s: S, row: &First, mut at: usize, segment: &mut impl Span<E>) {
         while !segment.rest().is_empty() {
             let mut lanes = [self.cold; LANES];
             if let Some(lane) = row.at.checked_sub(at).and_then(|lane| lanes.get_mut(lane)) {

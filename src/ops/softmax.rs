@@ -3,7 +3,7 @@
 //! Both forms compute the same terms and the same products, and so the same bits:
 //!
 //! - *store, then scale*: one exponential an element; the terms rest in the output until the row's sum is known.
-//! - *fused two-pass*: maximum and sum in one read by segments, then each term once more, normalised. It needs no place
+//! - *fused two-pass*: shifts and sum in one read by segments, then each term once more, normalised. It needs no place
 //!   for the terms and no memory of the segments.
 //!
 //! # Error
@@ -21,17 +21,18 @@
 //! Without fused multiply-add a term has 1.65 u, and the product rounds once more, by u: below 9 ULP.
 
 use core::mem::MaybeUninit;
+use core::slice;
 
 use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
 use crate::lanes::{self, Map, Then};
 use crate::math::double::{in_two, power_of_two};
+use crate::narrow::Narrow;
 use crate::row::{Reduce, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, Simd};
 use crate::span::Span;
-use crate::tile::Tile;
 
 use super::normalizer::{Normalizer, Shift, Term, degenerate};
 use super::one_hot::OneHot;
@@ -187,18 +188,13 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Normalizer;
 
     #[inline(always)]
-    fn segment<S: Simd>(&self, s: S, max: f32, _: usize, segment: &mut impl Span<E>) -> Normalizer {
-        Normalizer::of_segment(s, max, segment, self.scale)
+    fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Normalizer]) {
+        Normalizer::of_segments(s, segments, known, self.scale);
     }
 
     #[inline(always)]
-    fn segments<S: Simd>(&self, s: S, rows: &mut [impl Span<E>]) -> [Normalizer; TOGETHER] {
-        Normalizer::of_rows(s, rows, self.scale)
-    }
-
-    #[inline(always)]
-    fn tile<S: Simd>(&self, s: S, tile: &mut Tile) -> Option<[Normalizer; TOGETHER]> {
-        Normalizer::of_tile(s, tile, self.scale)
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<[Normalizer; TOGETHER]> {
+        Normalizer::of_narrow(s, rows, self.scale)
     }
 
     #[inline(always)]
@@ -214,58 +210,48 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     fn finish<S: Simd>(
         &self,
         s: S,
-        row: &Normalizer,
-        stored: Option<&Normalizer>,
+        rows: &[Normalizer],
+        stored: Option<&[Normalizer]>,
         _: usize,
-        segment: &mut impl Span<E>,
+        segments: &mut [impl Span<E>],
     ) {
-        if let Some(value) = degenerate(row.max, row.sum, self.masked) {
-            return lanes::fill(s, segment, value);
-        }
-        let max = match stored {
-            Some(segment) => segment.max,
-            None => lanes::max_reduce(s, segment.rest()),
-        };
-        let shift = Shift::new(max, self.scale);
-        let factor = row.factor(max, self.scale);
-        match (stored, factor < SMALL) {
-            (Some(_), false) => normalize(s, segment, Factor::new(s, factor)),
-            (Some(_), true) => normalize(s, segment, small_factor(s, factor)),
-            (None, small) => {
-                let term = Term::new(s, shift, self.scale);
-                if small {
-                    lanes::map(s, segment, f32::NEG_INFINITY, Then(term, small_factor(s, factor)));
+        for (i, segment) in segments.iter_mut().enumerate() {
+            let row = &rows[i];
+            if let Some(value) = degenerate(row.sum, self.masked) {
+                lanes::fill(s, segment, value);
+            } else if let Some(stored) = stored {
+                let factor = row.factor(stored[i].shift, self.scale);
+                if factor < SMALL {
+                    lanes::map(s, segment, 0.0, SmallFactor::new(s, factor));
                 } else {
-                    lanes::map(s, segment, f32::NEG_INFINITY, Then(term, Factor::new(s, factor)));
+                    lanes::map(s, segment, 0.0, Factor::new(s, factor));
                 }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn finish_tile<S: Simd>(&self, s: S, known: &[Normalizer; TOGETHER], tile: &mut Tile) {
-        let (hi, lo) = factors(known);
-        tile.map_terms(s, &Factor { hi: s.load(&hi), lo: s.load(&lo) });
-    }
-
-    #[inline(always)]
-    fn finish_rows<S: Simd>(&self, s: S, known: &[Normalizer; TOGETHER], rows: &mut [impl Span<E>]) {
-        let (hi, lo) = factors(known);
-        for (i, row) in rows.iter_mut().enumerate() {
-            let ordinary = known[i].max.is_finite() && !known[i].sum.is_nan();
-            if ordinary && <Self as Transform<E>>::STORES {
-                normalize(s, row, Factor { hi: s.splat(hi[i]), lo: s.splat(lo[i]) });
             } else {
-                self.finish(s, &known[i], <Self as Transform<E>>::STORES.then_some(&known[i]), 0, row);
+                let shift = if self.scale.is_plain(lanes::magnitude(s, slice::from_ref(segment))) {
+                    Shift::PLAIN
+                } else {
+                    let max = lanes::max_reduce(s, segment.rest());
+                    if max == f32::NEG_INFINITY {
+                        lanes::fill(s, segment, 0.0);
+                        continue;
+                    }
+                    Shift::new(max, self.scale)
+                };
+                let term = Term::<S, C, false>::new(s, shift, self.scale);
+                let factor = row.factor(shift, self.scale);
+                lanes::map(s, segment, f32::NEG_INFINITY, Then(term, SmallFactor::new(s, factor)));
             }
         }
     }
-}
 
-/// Multiplies the terms of a segment by the factor that makes them probabilities.
-#[inline(always)]
-fn normalize<S: Simd, E: Element>(s: S, segment: &mut impl Span<E>, factor: impl Map<S>) {
-    lanes::map(s, segment, 0.0, factor);
+    #[inline(always)]
+    fn finish_narrow<S: Simd>(&self, s: S, known: &[Normalizer; TOGETHER], rows: &mut Narrow) {
+        let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+        for i in 0..TOGETHER {
+            (hi[i], lo[i]) = in_two(1.0 / known[i].sum);
+        }
+        rows.finish_terms(s, |row| Factor { hi: s.splat(hi[row]), lo: s.splat(lo[row]) });
+    }
 }
 
 /// Below this a factor in two floats is not precise any more.
@@ -295,32 +281,30 @@ impl<S: Simd> Map<S> for Factor<S::F32> {
     }
 }
 
-/// What makes probabilities of the terms of each row, in two floats.
-#[inline(always)]
-fn factors(known: &[Normalizer; TOGETHER]) -> ([f32; TOGETHER], [f32; TOGETHER]) {
-    let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
-    for i in 0..TOGETHER {
-        (hi[i], lo[i]) = in_two(1.0 / known[i].sum);
-    }
-    (hi, lo)
+/// A factor that may be below [`SMALL`], in two steps. Where the first one rounds, the result is below `2^-126`, and that
+/// rounding a small part of its last place.
+struct SmallFactor<V> {
+    first: V,
+    second: Factor<V>,
 }
 
-/// A factor below [`SMALL`] in two steps. Where the first one rounds, the result is below `2^-126`, and that rounding a small
-/// part of its last place.
-#[inline(always)]
-fn small_factor<S: Simd>(s: S, factor: f64) -> impl Map<S> {
-    Then(Times(s.splat(power_of_two(-96) as f32)), Factor::new(s, factor * power_of_two(96)))
-}
-
-/// Multiplies by a constant.
-struct Times<V>(V);
-
-impl<S: Simd> Map<S> for Times<S::F32> {
+impl<V: F32> SmallFactor<V> {
     #[inline(always)]
-    fn apply<const N: usize>(&self, _: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
-        for x in &mut lanes {
-            *x = *x * self.0;
+    fn new<S: Simd<F32 = V>>(s: S, factor: f64) -> Self {
+        let power = if factor < SMALL { 96 } else { 0 };
+        Self {
+            first: s.splat(power_of_two(-power) as f32),
+            second: Factor::new(s, factor * power_of_two(power)),
         }
-        lanes
+    }
+}
+
+impl<S: Simd> Map<S> for SmallFactor<S::F32> {
+    #[inline(always)]
+    fn apply<const N: usize>(&self, s: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
+        for x in &mut lanes {
+            *x = *x * self.first;
+        }
+        self.second.apply(s, lanes)
     }
 }

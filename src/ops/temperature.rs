@@ -17,11 +17,20 @@ pub trait Scale: Copy + Send + Sync {
     /// Some `d` whose `z` is near this one.
     fn unscaled(self, z: f32) -> f32;
 
+    /// Whether all `|z| < 32` where no `|x|` is larger than this, and `x` is in no danger of leaving the range of floats.
+    fn is_plain(self, magnitude: f32) -> bool;
+
+    /// Some `x` whose `z` is near this one, where there are plain segments at all.
+    fn logit(self, z: f32) -> f32;
+
     /// The addend that makes `x` a `d`.
     fn minus(self, center: f32) -> f32;
 
     /// `d = x - c`, times a power of two that keeps it in range.
     fn shift<S: Simd>(self, s: S, x: S::F32, minus_center: S::F32) -> S::F32;
+
+    /// [`Scale::shift`] where `c = 0`.
+    fn unshifted<S: Simd>(self, s: S, x: S::F32) -> S::F32;
 
     /// `z`, and its rest where `d / T` is not a float.
     fn divide<S: Simd>(self, s: S, d: S::F32) -> (S::F32, Option<S::F32>);
@@ -48,6 +57,16 @@ impl Scale for Unit {
     }
 
     #[inline(always)]
+    fn is_plain(self, magnitude: f32) -> bool {
+        magnitude < 32.0
+    }
+
+    #[inline(always)]
+    fn logit(self, z: f32) -> f32 {
+        z
+    }
+
+    #[inline(always)]
     fn minus(self, center: f32) -> f32 {
         -center
     }
@@ -55,6 +74,11 @@ impl Scale for Unit {
     #[inline(always)]
     fn shift<S: Simd>(self, _: S, x: S::F32, minus_center: S::F32) -> S::F32 {
         x + minus_center
+    }
+
+    #[inline(always)]
+    fn unshifted<S: Simd>(self, _: S, x: S::F32) -> S::F32 {
+        x
     }
 
     #[inline(always)]
@@ -115,6 +139,17 @@ impl Scale for Temperature {
     }
 
     #[inline(always)]
+    fn is_plain(self, magnitude: f32) -> bool {
+        let ordinary = power_of_two(-64) < self.temperature && self.temperature < power_of_two(64);
+        ordinary && self.approximate(magnitude) < 32.0
+    }
+
+    #[inline(always)]
+    fn logit(self, z: f32) -> f32 {
+        z * self.temperature as f32
+    }
+
+    #[inline(always)]
     fn minus(self, center: f32) -> f32 {
         -center * self.before
     }
@@ -122,6 +157,11 @@ impl Scale for Temperature {
     #[inline(always)]
     fn shift<S: Simd>(self, s: S, x: S::F32, minus_center: S::F32) -> S::F32 {
         x.mul_add(s.splat(self.before), minus_center) * s.splat(self.after)
+    }
+
+    #[inline(always)]
+    fn unshifted<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
+        x * s.splat(self.before) * s.splat(self.after)
     }
 
     #[inline(always)]

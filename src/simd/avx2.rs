@@ -174,6 +174,11 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        F32(halves!(I => _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0[I])))
+    }
+
+    #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask(halves!(I => _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0[I], other.0[I])))
     }

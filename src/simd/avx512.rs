@@ -101,6 +101,11 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        F32(intrinsics! { _mm512_abs_ps(self.0) })
+    }
+
+    #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask(intrinsics! { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0) })
     }

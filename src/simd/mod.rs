@@ -101,6 +101,9 @@ pub trait F32: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Sel
     /// `if self > other { self } else { other }`: `other` where either is NaN, and where both are zeros.
     fn max(self, other: Self) -> Self;
 
+    /// Each lane without its sign.
+    fn abs(self) -> Self;
+
     /// Equal lanes; NaN equals nothing and -0 equals +0.
     fn equals(self, other: Self) -> Self::Mask;
 

@@ -92,6 +92,11 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        F32(quarters!(I => vabsq_f32(self.0[I])))
+    }
+
+    #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask(quarters!(I => vceqq_f32(self.0[I], other.0[I])))
     }

@@ -64,6 +64,11 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        F32([self.0[0].abs(), self.0[1].abs()])
+    }
+
+    #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask([self.0[0].simd_eq(other.0[0]), self.0[1].simd_eq(other.0[1])])
     }

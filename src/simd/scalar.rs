@@ -65,6 +65,11 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        F32(self.0.map(f32::abs))
+    }
+
+    #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask(zip(self.0, other.0, |a, b| a == b))
     }

@@ -1,0 +1,177 @@
+//! Sixteen rows no longer than a vector, one behind the other, so that no lane is idle.
+//!
+//! What happens to each element happens to all of them as if they were one row. What is computed once a row is computed
+//! for sixteen of them at once, in lanes, for which they are transposed. The additions are those of
+//! [`lanes`](crate::lanes), in the same order: which way a row went does not show in the bits.
+
+use crate::element::Element;
+use crate::lanes::Map;
+use crate::simd::{F32, F64, LANES, Mask, Simd};
+use crate::span::{Read, Slots};
+
+/// The longest rows that are narrow.
+pub const COLS: usize = LANES;
+
+/// Vectors with room for all rows, and for whole vectors and pairs of them behind the last element.
+const VECTORS: usize = COLS + 2;
+
+type Flat = [[f32; LANES]; VECTORS];
+
+/// What is transposed at a time: so many rows and columns.
+const BLOCK: usize = 8;
+
+/// Sixteen rows, what their elements are mapped to, and what they become.
+pub struct Narrow {
+    x: Flat,
+    terms: Flat,
+    y: Flat,
+    cols: usize,
+}
+
+impl Narrow {
+    /// Room for rows of so many elements.
+    ///
+    /// # Panics
+    ///
+    /// If that is more than [`COLS`].
+    #[inline(always)]
+    pub fn new(cols: usize) -> Self {
+        assert!(cols <= COLS);
+        let zeros = [[0.0; LANES]; VECTORS];
+        Self { x: zeros, terms: zeros, y: zeros, cols }
+    }
+
+    /// Takes the elements of some rows, of which the first is this one.
+    #[inline(always)]
+    pub fn load<S: Simd, E: Element>(&mut self, s: S, row: usize, elements: Read<'_, E>) {
+        let to = self.x.as_flattened_mut();
+        let to = &mut to[row * self.cols..];
+        let (full, rest) = to.split_at_mut(elements.vectors.len() * LANES);
+        for (from, to) in elements.vectors.iter().zip(full.as_chunks_mut::<LANES>().0) {
+            *to = E::load(s, from).to_array();
+        }
+        // Into the next row, which is yet to come.
+        if let (Some(lanes), Some(to)) = (elements.tail_lanes(s, 0.0), rest.first_chunk_mut::<LANES>()) {
+            *to = lanes.to_array();
+        }
+    }
+
+    /// Gives the results of some rows, of which the first is this one.
+    #[inline(always)]
+    pub fn store<S: Simd, E: Element>(&self, s: S, row: usize, mut to: Slots<'_, E>) {
+        let from = self.y.as_flattened();
+        to.write(s, from[row * self.cols..].as_chunks::<LANES>().0);
+    }
+
+    /// The largest magnitude of an element.
+    #[inline(always)]
+    pub fn magnitude<S: Simd>(&self, s: S) -> f32 {
+        let mut largest = s.splat(0.0);
+        for x in &self.x[..self.cols] {
+            largest = s.load(x).abs().max(largest);
+        }
+        largest.reduce_max()
+    }
+
+    /// The largest element of each row, which has one, as [`lanes::max_reduce`](crate::lanes::max_reduce); and where it stands
+    /// first.
+    #[inline(always)]
+    pub fn first_maxima<S: Simd>(&self, s: S) -> ([f32; LANES], [usize; LANES]) {
+        let columns = columns(s, &self.x, self.cols);
+        let columns = &columns[..self.cols];
+        let mut largest = s.load(&columns[0]);
+        for column in &columns[1..] {
+            largest = s.load(column).max(largest);
+        }
+        let mut first = s.splat(0.0);
+        for (i, column) in columns.iter().enumerate().rev() {
+            first = s.load(column).equals(largest).select(s.splat(i as f32), first);
+        }
+        let mut positions = [0; LANES];
+        for (position, first) in positions.iter_mut().zip(first.to_array()) {
+            *position = first as usize;
+        }
+        (largest.to_array(), positions)
+    }
+
+    /// Computes a term from each element.
+    #[inline(always)]
+    pub fn map_terms<S: Simd>(&mut self, s: S, map: &impl Map<S>) {
+        for (x, terms) in self.x.chunks(2).zip(self.terms.chunks_mut(2)).take(self.cols.div_ceil(2)) {
+            if let ([a, b], [to_a, to_b]) = (x, terms) {
+                let [a, b] = map.apply(s, [s.load(a), s.load(b)]);
+                (*to_a, *to_b) = (a.to_array(), b.to_array());
+            }
+        }
+    }
+
+    /// Makes one term of each row 0.
+    #[inline(always)]
+    pub fn hide(&mut self, positions: &[usize; LANES]) {
+        let terms = self.terms.as_flattened_mut();
+        for (row, position) in positions.iter().enumerate() {
+            terms[row * self.cols + position] = 0.0;
+        }
+    }
+
+    /// The sum of the terms of each row: as [`lanes::map_sum`](crate::lanes::map_sum).
+    #[inline(always)]
+    pub fn sums<S: Simd>(&self, s: S) -> [f64; LANES] {
+        let columns = columns(s, &self.terms, self.cols);
+        let mut sums = [s.zero_f64(); LANES];
+        for (sum, column) in sums.iter_mut().zip(&columns[..self.cols]) {
+            *sum = s.load(column).widen();
+        }
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width.min(self.cols) {
+                sums[i] = sums[i] + sums[i + width];
+            }
+            width /= 2;
+        }
+        sums[0].to_array()
+    }
+
+    /// Replaces each element by something that is computed from its term, with a map for each row.
+    #[inline(always)]
+    pub fn finish_terms<S: Simd, M: Map<S>>(&mut self, s: S, map: impl Fn(usize) -> M) {
+        finish(s, &self.terms, &mut self.y, self.cols, map);
+    }
+
+    /// Replaces each element by something that is computed from it, with a map for each row.
+    #[inline(always)]
+    pub fn finish<S: Simd, M: Map<S>>(&mut self, s: S, map: impl Fn(usize) -> M) {
+        finish(s, &self.x, &mut self.y, self.cols, map);
+    }
+}
+
+#[inline(always)]
+fn finish<S: Simd, M: Map<S>>(s: S, from: &Flat, to: &mut Flat, cols: usize, map: impl Fn(usize) -> M) {
+    let from = from.as_flattened();
+    let to = to.as_flattened_mut();
+    for row in 0..LANES {
+        let from = from[row * cols..].first_chunk::<LANES>().expect("room behind the last row");
+        let to = to[row * cols..].first_chunk_mut::<LANES>().expect("room behind the last row");
+        // Into the next row, which is yet to come.
+        *to = map(row).apply(s, [s.load(from)])[0].to_array();
+    }
+}
+
+/// The transpose: a lane is a row. Behind the last column stand others.
+#[inline(always)]
+fn columns<S: Simd>(s: S, rows: &Flat, cols: usize) -> [[f32; LANES]; COLS] {
+    let rows = rows.as_flattened();
+    let mut columns = [[0.0; LANES]; COLS];
+    for row in (0..LANES).step_by(BLOCK) {
+        for col in (0..cols).step_by(BLOCK) {
+            let mut block = [[0.0; BLOCK]; BLOCK];
+            for (i, block) in block.iter_mut().enumerate() {
+                block.copy_from_slice(&rows[(row + i) * cols + col..][..BLOCK]);
+            }
+            for (block, column) in s.transpose(block).iter().zip(&mut columns[col..col + BLOCK]) {
+                column[row..row + BLOCK].copy_from_slice(block);
+            }
+        }
+    }
+    columns
+}
