@@ -197,7 +197,8 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let cols = self.rows.shape().1;
+        let (rows, cols) = self.rows.shape();
+        let together = together(rows, cols);
         let mut narrow = None;
         while self.rows() > 0 {
             if self.rows() >= TOGETHER && cols <= narrow::COLS {
@@ -211,7 +212,7 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
             }
             // A row alone is not to wait for what only several need.
             let (mut one, mut several);
-            let count = together(cols).min(self.rows());
+            let count = together.min(self.rows());
             let (rows, known) = if count == 1 {
                 one = (self.rows.next_row().expect("counted"), T::Partial::default());
                 (slice::from_mut(&mut one.0), slice::from_mut(&mut one.1))
@@ -275,7 +276,8 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
     fn run<S: Simd>(mut self, s: S) {
         let cols = self.rows.cols();
         let mut narrow = None;
-        for out in self.out.chunks_mut(together(cols)) {
+        let together = together(self.rows.rows(), cols);
+        for out in self.out.chunks_mut(together) {
             if out.len() == TOGETHER && cols <= narrow::COLS {
                 let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
                 load(s, narrow, self.rows.contiguous(TOGETHER), |row| self.rows.row(row));
@@ -307,8 +309,10 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
 }
 
 /// How many rows are done together: as many as stay in the first-level cache.
-fn together(cols: usize) -> usize {
-    (SEGMENT / cols.max(1)).clamp(1, TOGETHER)
+#[inline(always)]
+fn together(rows: usize, cols: usize) -> usize {
+    // A row alone has no time for a division.
+    if rows < 2 { 1 } else { (SEGMENT / cols.max(1)).clamp(1, TOGETHER) }
 }
 
 impl<E: Element, R: Summarize<E>> Divide for Reductions<'_, '_, E, R> {
