@@ -73,14 +73,14 @@ impl Narrow {
         largest.reduce_max()
     }
 
-    /// The largest element of each row, which has one, as [`lanes::max_reduce`](crate::lanes::max_reduce); and where it stands
+    /// The largest element of each row, as [`lanes::max_reduce`](crate::lanes::max_reduce); and where it stands
     /// first.
     #[inline(always)]
     pub fn first_maxima<S: Simd>(&self, s: S) -> ([f32; LANES], [usize; LANES]) {
         let columns = columns(s, &self.x, self.cols);
         let columns = &columns[..self.cols];
-        let mut largest = s.load(&columns[0]);
-        for column in &columns[1..] {
+        let mut largest = s.splat(f32::NEG_INFINITY);
+        for column in columns {
             largest = s.load(column).max(largest);
         }
         let mut first = s.splat(0.0);

@@ -96,6 +96,56 @@ fn long_rows_do_not_show_how_they_are_split() {
     }
 }
 
+/// Sixteen ordinary rows may be done side by side, and one among them that is not may prevent it; with a stride or without.
+#[test]
+fn ordinary_rows_do_not_show_their_neighbours() {
+    const ROWS: usize = 37;
+    let mut random = Random(23);
+    for cols in (1..=18).chain([31, 64, 65, 128, 130]) {
+        for odd in [None, Some(31.9), Some(32.1), Some(-90.0), Some(f32::NEG_INFINITY), Some(f32::NAN)] {
+            let mut x: Vec<f32> = (0..ROWS * cols).map(|_| random.normal(6.0).clamp(-31.0, 31.0)).collect();
+            // Twice the same maximum; and something out of the ordinary in a row of the second sixteen.
+            x[3 * cols + cols / 2] = 31.0;
+            x[3 * cols + cols - 1] = 31.0;
+            if let Some(odd) = odd {
+                x[20 * cols + cols / 3] = odd;
+            }
+            for (engine, temperature) in engines().flat_map(|engine| [(engine, 1.0), (engine, 0.8)]) {
+                let alone: Vec<_> =
+                    x.chunks(cols).map(|row| outputs(engine, row, cols, temperature)).collect();
+                let together = outputs(engine, &x, cols, temperature);
+                let context = format!("{}, {cols} columns, {odd:?}, at {temperature}", engine.isa());
+                assert!(
+                    together.softmax == alone.iter().flat_map(|row| row.softmax.clone()).collect::<Vec<_>>(),
+                    "{context}"
+                );
+                assert!(
+                    together.log_softmax
+                        == alone.iter().flat_map(|row| row.log_softmax.clone()).collect::<Vec<_>>(),
+                    "{context}"
+                );
+                assert!(
+                    together.logsumexp
+                        == alone.iter().flat_map(|row| row.logsumexp.clone()).collect::<Vec<_>>(),
+                    "{context}"
+                );
+                let mut spread = vec![-7.0; ROWS * (cols + 3)];
+                for (row, to) in x.chunks(cols).zip(spread.chunks_mut(cols + 3)) {
+                    to[..cols].copy_from_slice(row);
+                }
+                let rows = RowsMut::strided(&mut spread, cols, cols + 3).unwrap();
+                engine.log_softmax_in_place_with(rows, &at(temperature)).unwrap();
+                for (row, got) in alone.iter().zip(spread.chunks(cols + 3)) {
+                    assert!(
+                        bits(&got[..cols]) == row.log_softmax && got[cols..] == [-7.0; 3],
+                        "{context}: in place"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// A row is the same alone, anywhere in a batch, at any alignment, with a stride, in place, and in new memory.
 #[test]
 fn every_form_gives_the_same() {

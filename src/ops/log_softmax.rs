@@ -234,6 +234,10 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
         let shift = Shift::default();
         rows.map_terms(s, &Term::<S, C, true>::new(s, shift, self.scale));
         let (maxima, positions) = rows.first_maxima(s);
+        // Of nothing but NaN.
+        if maxima.contains(&f32::NEG_INFINITY) {
+            return None;
+        }
         rows.hide(&positions);
         let rests = rows.sums(s);
         if rests.iter().any(|rest| rest.is_nan()) {

@@ -200,15 +200,20 @@ impl Normalizer {
         }
     }
 
-    /// [`Normalizer::of_segments`] of narrow rows, whose terms are computed; or nothing, if one is not plain.
+    /// [`Normalizer::of_segments`] of narrow rows, whose terms are computed; or nothing, if one is not plain
+    /// or has a NaN.
     #[inline(always)]
     pub fn of_narrow<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<[Self; TOGETHER]> {
         if !scale.is_plain(rows.magnitude(s)) {
             return None;
         }
         rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
+        let sums = rows.sums(s);
+        if sums.iter().any(|sum| sum.is_nan()) {
+            return None;
+        }
         let mut known = [Self { shift: Shift::PLAIN, sum: 0.0 }; TOGETHER];
-        for (known, sum) in known.iter_mut().zip(rows.sums(s)) {
+        for (known, sum) in known.iter_mut().zip(sums) {
             known.sum = sum;
         }
         Some(known)
