@@ -14,8 +14,9 @@ use crate::span::{Read, Span};
 /// Vectors whose terms are added in `f32`.
 pub const GROUP: usize = 8;
 
-/// How many vectors ahead memory is fetched while a sum is computed: a segment of 4096 elements, so that its maximum, which
-/// takes no time to compute, need not wait for memory either. Beyond the end of a row the next one follows, or nothing.
+/// How many vectors ahead memory is fetched while a sum is computed: a segment of 4096 elements, so that the pass for its
+/// maximum or magnitude, which takes little time to compute, need not wait for memory either. Beyond the end of a row the next
+/// one follows, or nothing.
 const AHEAD: usize = 256;
 
 /// What happens to each vector of a span.

@@ -12,7 +12,7 @@ use crate::simd::{Kernel, LANES, Simd};
 use crate::span::{Read, Span, Write};
 use crate::threads::{Divide, Workers};
 
-/// Elements of a segment: as many as stay in the first-level cache between its maximum and its exponentials.
+/// Elements of a segment: as many as stay in the first-level cache between its first pass and its exponentials.
 pub const SEGMENT: usize = 4096;
 
 /// Segments whose partial results are kept at a time, on the stack.
@@ -66,7 +66,7 @@ pub trait Transform<E: Element>: Reduce<E> {
     }
 }
 
-/// Rows of one segment that are done together. From its maximum to its sum and on to its result a row waits for the one or
+/// Rows of one segment that are done together. From its first pass to its sum and on to its result a row waits for the one or
 /// other long operation; the next rows fill the gaps.
 pub const TOGETHER: usize = LANES;
 
