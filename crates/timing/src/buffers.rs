@@ -1,7 +1,7 @@
 //! The memory that is measured on.
 
 use crate::cell::{Cell, Layout};
-use crate::rows::uniform;
+use crate::rows::Logits;
 
 /// Floats that begin where we want them to.
 struct Buffer {
@@ -23,7 +23,7 @@ impl Buffer {
     }
 }
 
-/// What the candidates of a cell work on: uniform logits, an output, and a sum for each row.
+/// What the candidates of a cell work on: logits, an output, and a sum for each row.
 pub struct Buffers {
     pub rows: usize,
     pub cols: usize,
@@ -33,11 +33,11 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    pub fn new(cell: &Cell) -> Self {
+    pub fn new(cell: &Cell, logits: Logits) -> Self {
         let (rows, cols) = (cell.shape.rows, cell.shape.cols);
         let offset = usize::from(cell.layout == Layout::Misaligned);
         let mut input = Buffer::new(rows * cols, offset);
-        input.elements().iter_mut().zip(uniform(1)).for_each(|(element, logit)| *element = logit);
+        logits.fill(input.elements(), cols);
         Self { rows, cols, input, output: Buffer::new(rows * cols, offset), sums: vec![1.0; rows] }
     }
 

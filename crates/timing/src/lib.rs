@@ -10,5 +10,5 @@ mod turns;
 
 pub use buffers::Buffers;
 pub use cell::{Cell, GRID, Layout, Operation, Shape};
-pub use rows::uniform;
+pub use rows::{Logits, uniform};
 pub use turns::{Samples, in_turns};

@@ -7,7 +7,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::ThreadPool;
 use serde::Serialize;
-use timing::{Buffers, Cell, Layout, Operation, Samples, Shape, in_turns};
+use timing::{Buffers, Cell, Layout, Logits, Operation, Samples, Shape, in_turns};
 
 use super::subject::{Candidate, Subject};
 use crate::workers::thread_pool;
@@ -43,7 +43,7 @@ pub fn run(
     progress: impl FnMut(f64),
 ) -> Result<Vec<Measurement>> {
     let pool = if cell.threads > 1 { Some(thread_pool(cell.threads)?) } else { None };
-    let mut buffers = Buffers::new(cell);
+    let mut buffers = Buffers::new(cell, Logits::Uniform);
     let candidates: Vec<Candidate> = subjects
         .iter()
         .map(|&subject| Candidate::new(subject, cell.layout, cell.threads))
