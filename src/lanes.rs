@@ -8,7 +8,7 @@
 //! that a last group lacks count as zeros. The order depends on the length of the span alone.
 
 use crate::element::Element;
-use crate::simd::{F32, LANES, Mask, Simd};
+use crate::simd::{F32, F64, LANES, Mask, Simd};
 use crate::span::{Read, Span};
 
 /// Vectors whose terms are added in `f32`.
@@ -48,25 +48,6 @@ pub fn magnitude<S: Simd, E: Element>(s: S, spans: &[impl Span<E>]) -> f32 {
         magnitude = largest(s, span.rest(), magnitude, Magnitude);
     }
     magnitude.reduce_max()
-}
-
-/// [`max_reduce`] and [`magnitude`] of a span in one pass.
-#[inline(always)]
-pub fn max_and_magnitude<S: Simd, E: Element>(s: S, mut span: Read<'_, E>) -> (f32, f32) {
-    let (mut max, mut magnitude) = ([s.splat(f32::NEG_INFINITY); 2], [s.splat(0.0); 2]);
-    // An element stands for those that are not there.
-    let fill = match (span.vectors, span.tail) {
-        ([[first, ..], ..], _) | ([], [first, ..]) => first.to_f32(),
-        ([], []) => 0.0,
-    };
-    while let Some(x) = span.pair(s, fill) {
-        for i in 0..2 {
-            max[i] = x[i].max(max[i]);
-            magnitude[i] = x[i].abs().max(magnitude[i]);
-        }
-        span.put_pair::<S>(x);
-    }
-    (max[0].max(max[1]).reduce_max(), magnitude[0].max(magnitude[1]).reduce_max())
 }
 
 struct Same;
@@ -128,6 +109,20 @@ pub fn has_nan<S: Simd, E: Element>(s: S, mut span: Read<'_, E>) -> bool {
         numbers &= x.equals(x).bits();
     }
     numbers != u16::MAX
+}
+
+/// How often `value` is there.
+#[inline(always)]
+pub fn count<S: Simd, E: Element>(s: S, mut span: Read<'_, E>, value: f32) -> u32 {
+    let (mut count, value) = (0, s.splat(value));
+    while let Some([x]) = span.front::<S, 1>(s) {
+        count += x.equals(value).bits().count_ones();
+        span.put::<S, 1>([x]);
+    }
+    if let Some(x) = span.tail_lanes(s, f32::NAN) {
+        count += x.equals(value).bits().count_ones();
+    }
+    count
 }
 
 /// Where `value` stands first.
@@ -193,22 +188,76 @@ pub fn map<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map: i
     }
 }
 
-/// Replaces each element as [`map`] does, and adds what it is replaced by to `sum`.
+/// What becomes of the terms of a span, which come as sums of a group's lanes.
+pub trait Total<S: Simd> {
+    fn add(&mut self, group: S::F32);
+}
+
+/// Their sum.
+pub struct Sum<S: Simd>(S::F64);
+
+impl<S: Simd> Sum<S> {
+    #[inline(always)]
+    pub fn new(s: S) -> Self {
+        Self(s.zero_f64())
+    }
+
+    #[inline(always)]
+    pub fn sum(self) -> f64 {
+        self.0.reduce_add()
+    }
+}
+
+impl<S: Simd> Total<S> for Sum<S> {
+    #[inline(always)]
+    fn add(&mut self, group: S::F32) {
+        self.0 = self.0 + group.widen();
+    }
+}
+
+/// Their sum, and the largest sum of a group's lane, which no term is larger than if none is negative.
+pub struct Bounded<S: Simd> {
+    sum: Sum<S>,
+    bound: S::F32,
+}
+
+impl<S: Simd> Bounded<S> {
+    #[inline(always)]
+    pub fn new(s: S) -> Self {
+        Self { sum: Sum::new(s), bound: s.splat(0.0) }
+    }
+
+    /// The sum and the bound.
+    #[inline(always)]
+    pub fn sum_and_bound(self) -> (f64, f32) {
+        (self.sum.sum(), self.bound.reduce_max())
+    }
+}
+
+impl<S: Simd> Total<S> for Bounded<S> {
+    #[inline(always)]
+    fn add(&mut self, group: S::F32) {
+        self.sum.add(group);
+        self.bound = group.max(self.bound);
+    }
+}
+
+/// Replaces each element as [`map`] does, and adds what it is replaced by to a total.
 ///
-/// What `fill` becomes is added too: nothing beside the others, as it must be.
+/// What `fill` becomes is added too: it must be 0.
 #[inline(always)]
 pub fn map_sum<S: Simd, E: Element>(
     s: S,
     span: &mut impl Span<E>,
     fill: f32,
     map: impl Map<S>,
-    mut sum: S::F64,
-) -> S::F64 {
+    total: &mut impl Total<S>,
+) {
     while span.rest().vectors.len() >= GROUP {
-        sum = sum + (four(s, span, &map) + four(s, span, &map)).widen();
+        total.add(four(s, span, &map) + four(s, span, &map));
     }
     if span.rest().is_empty() {
-        return sum;
+        return;
     }
     // The last group: what it lacks counts as zeros.
     let (mut pairs, mut next) = ([s.splat(0.0); GROUP / 2], 0);
@@ -218,7 +267,7 @@ pub fn map_sum<S: Simd, E: Element>(
         pairs[next] = terms[0] + terms[1];
         next += 1;
     }
-    sum + ((pairs[0] + pairs[1]) + (pairs[2] + pairs[3])).widen()
+    total.add((pairs[0] + pairs[1]) + (pairs[2] + pairs[3]));
 }
 
 /// Four terms of [`map_sum`]: the tree is spelt out, as closures would be functions without the backend's instructions.

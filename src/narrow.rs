@@ -73,25 +73,21 @@ impl Narrow {
         largest.reduce_max()
     }
 
-    /// The largest element of each row, as [`lanes::max_reduce`](crate::lanes::max_reduce); and where it stands
-    /// first.
+    /// The same, but for those that are -inf.
     #[inline(always)]
-    pub fn first_maxima<S: Simd>(&self, s: S) -> ([f32; LANES], [usize; LANES]) {
-        let columns = columns(s, &self.x, self.cols);
-        let columns = &columns[..self.cols];
-        let mut largest = s.splat(f32::NEG_INFINITY);
-        for column in columns {
-            largest = s.load(column).max(largest);
+    pub fn magnitude_of_unmasked<S: Simd>(&self, s: S) -> f32 {
+        let (masked, mut largest) = (s.splat(f32::NEG_INFINITY), s.splat(0.0));
+        for x in &self.x[..self.cols] {
+            let x = s.load(x);
+            largest = x.equals(masked).select(largest, x.abs().max(largest));
         }
-        let mut first = s.splat(0.0);
-        for (i, column) in columns.iter().enumerate().rev() {
-            first = s.load(column).equals(largest).select(s.splat(i as f32), first);
-        }
-        let mut positions = [0; LANES];
-        for (position, first) in positions.iter_mut().zip(first.to_array()) {
-            *position = first as usize;
-        }
-        (largest.to_array(), positions)
+        largest.reduce_max()
+    }
+
+    /// The elements.
+    #[inline(always)]
+    pub fn columns<S: Simd>(&self, s: S) -> Columns {
+        Columns::new(s, &self.x, self.cols)
     }
 
     /// Computes a term from each element.
@@ -105,31 +101,10 @@ impl Narrow {
         }
     }
 
-    /// Makes one term of each row 0.
+    /// The terms.
     #[inline(always)]
-    pub fn hide(&mut self, positions: &[usize; LANES]) {
-        let terms = self.terms.as_flattened_mut();
-        for (row, position) in positions.iter().enumerate() {
-            terms[row * self.cols + position] = 0.0;
-        }
-    }
-
-    /// The sum of the terms of each row: as [`lanes::map_sum`](crate::lanes::map_sum).
-    #[inline(always)]
-    pub fn sums<S: Simd>(&self, s: S) -> [f64; LANES] {
-        let columns = columns(s, &self.terms, self.cols);
-        let mut sums = [s.zero_f64(); LANES];
-        for (sum, column) in sums.iter_mut().zip(&columns[..self.cols]) {
-            *sum = s.load(column).widen();
-        }
-        let mut width = LANES / 2;
-        while width > 0 {
-            for i in 0..width.min(self.cols) {
-                sums[i] = sums[i] + sums[i + width];
-            }
-            width /= 2;
-        }
-        sums[0].to_array()
+    pub fn term_columns<S: Simd>(&self, s: S) -> Columns {
+        Columns::new(s, &self.terms, self.cols)
     }
 
     /// Replaces each element by something that is computed from its term, with a map for each row.
@@ -157,21 +132,79 @@ fn finish<S: Simd, M: Map<S>>(s: S, from: &Flat, to: &mut Flat, cols: usize, map
     }
 }
 
-/// The transpose: a lane is a row. Behind the last column stand others.
-#[inline(always)]
-fn columns<S: Simd>(s: S, rows: &Flat, cols: usize) -> [[f32; LANES]; COLS] {
-    let rows = rows.as_flattened();
-    let mut columns = [[0.0; LANES]; COLS];
-    for row in (0..LANES).step_by(BLOCK) {
-        for col in (0..cols).step_by(BLOCK) {
-            let mut block = [[0.0; BLOCK]; BLOCK];
-            for (i, block) in block.iter_mut().enumerate() {
-                block.copy_from_slice(&rows[(row + i) * cols + col..][..BLOCK]);
-            }
-            for (block, column) in s.transpose(block).iter().zip(&mut columns[col..col + BLOCK]) {
-                column[row..row + BLOCK].copy_from_slice(block);
+/// Columns of narrow rows: a lane is a row.
+pub struct Columns {
+    /// Behind the last column stand others.
+    lanes: [[f32; LANES]; COLS],
+    cols: usize,
+}
+
+impl Columns {
+    #[inline(always)]
+    fn new<S: Simd>(s: S, rows: &Flat, cols: usize) -> Self {
+        let rows = rows.as_flattened();
+        let mut lanes = [[0.0; LANES]; COLS];
+        for row in (0..LANES).step_by(BLOCK) {
+            for col in (0..cols).step_by(BLOCK) {
+                let mut block = [[0.0; BLOCK]; BLOCK];
+                for (i, block) in block.iter_mut().enumerate() {
+                    block.copy_from_slice(&rows[(row + i) * cols + col..][..BLOCK]);
+                }
+                for (block, column) in s.transpose(block).iter().zip(&mut lanes[col..col + BLOCK]) {
+                    column[row..row + BLOCK].copy_from_slice(block);
+                }
             }
         }
+        Self { lanes, cols }
     }
-    columns
+
+    /// Replaces each element.
+    #[inline(always)]
+    pub fn map<S: Simd>(&mut self, s: S, map: &impl Map<S>) {
+        for pair in self.lanes.as_chunks_mut::<2>().0.iter_mut().take(self.cols.div_ceil(2)) {
+            let [a, b] = map.apply(s, [s.load(&pair[0]), s.load(&pair[1])]);
+            *pair = [a.to_array(), b.to_array()];
+        }
+    }
+
+    /// The largest element of each row; -inf if there is none. NaN is passed over, and -0 may stand for +0.
+    #[inline(always)]
+    pub fn max<S: Simd>(&self, s: S) -> S::F32 {
+        let mut largest = s.splat(f32::NEG_INFINITY);
+        for column in &self.lanes[..self.cols] {
+            largest = s.load(column).max(largest);
+        }
+        largest
+    }
+
+    /// Makes those 0 that are equal to the element of this vector in their lane, and counts them.
+    #[inline(always)]
+    pub fn remove<S: Simd>(&mut self, s: S, elements: S::F32) -> S::F32 {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let mut count = zero;
+        for column in &mut self.lanes[..self.cols] {
+            let x = s.load(column);
+            let equal = x.equals(elements);
+            *column = equal.select(zero, x).to_array();
+            count = count + equal.select(one, zero);
+        }
+        count
+    }
+
+    /// The sum of each row: as [`lanes::map_sum`](crate::lanes::map_sum).
+    #[inline(always)]
+    pub fn sums<S: Simd>(&self, s: S) -> [f64; LANES] {
+        let mut sums = [s.zero_f64(); LANES];
+        for (sum, column) in sums.iter_mut().zip(&self.lanes[..self.cols]) {
+            *sum = s.load(column).widen();
+        }
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width.min(self.cols) {
+                sums[i] = sums[i] + sums[i + width];
+            }
+            width /= 2;
+        }
+        sums[0].to_array()
+    }
 }

@@ -99,19 +99,6 @@ impl<'a, E: Element> Read<'a, E> {
         if self.tail.is_empty() { None } else { Some(E::load_partial(s, self.tail, fill)) }
     }
 
-    /// The same elements in an array with room for them, in whole vectors.
-    #[inline(always)]
-    pub fn copy_to<S: Simd>(self, s: S, to: &mut [E]) {
-        let to = Slots::of(to).0.as_chunks_mut::<LANES>().0;
-        let (vectors, rest) = to.split_at_mut(self.vectors.len());
-        for (vector, to) in self.vectors.iter().zip(vectors) {
-            E::store::<S>(E::load(s, vector), to);
-        }
-        if let (Some(lanes), [to, ..]) = (self.tail_lanes(s, 0.0), rest) {
-            E::store::<S>(lanes, to);
-        }
-    }
-
     /// The first `mid` elements, which are whole vectors or all there is, and the others.
     #[inline(always)]
     pub fn split_at(self, mid: usize) -> (Self, Self) {

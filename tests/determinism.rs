@@ -45,7 +45,7 @@ fn batches() -> impl Iterator<Item = (usize, Vec<f32>)> {
 }
 
 /// One hash for all of it: change it only with a change that is meant to change results, and say so in CHANGELOG.
-const HASH: u64 = 0xba16_3b8e_7bb0_7d17;
+const HASH: u64 = 0x6dde_6135_152c_c33e;
 
 #[test]
 fn one_hash_for_all_instruction_sets_and_threads() {

@@ -5,7 +5,7 @@
 //!
 //! Relative errors are below `2^-39` (`tests` below): nothing beside those of the sums of `f32` that go in.
 
-use core::f64::consts::{LN_2, SQRT_2};
+use core::f64::consts::{LN_2, LOG2_E, SQRT_2};
 
 /// `2^exponent`, for a normal one.
 #[inline]
@@ -19,6 +19,19 @@ pub const fn power_of_two(exponent: i32) -> f64 {
 pub fn in_two(x: f64) -> (f32, f32) {
     let hi = x as f32;
     (hi, (x - f64::from(hi)) as f32)
+}
+
+/// `2^power exp(z)`, if that is below `1e300` and `|power| < 1000`. Less than `1e-290` is some number as small.
+#[inline(always)]
+pub fn scaled_exp(power: i32, z: f64) -> f64 {
+    // 1.5 * 2^52: adding it rounds to an integer, which the low bits then are.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    let least = -670.0 - f64::from(power) * LN_2;
+    let z = if z > least { z } else { least };
+    let t = z * LOG2_E + ROUND;
+    let k = t - ROUND;
+    let exponent = t.to_bits().wrapping_add((1023 + i64::from(power)) as u64);
+    exp_near_zero(z - k * LN_2) * f64::from_bits(exponent << 52)
 }
 
 /// `exp(z)` for `|z| < 0.4`: the series up to `z^10 / 10!`, its even and its odd half side by side.
@@ -48,12 +61,12 @@ pub fn ln(x: f64) -> f64 {
     k * LN_2 + ln_1p_reduced(m - 1.0)
 }
 
-/// `ln(1 + y)` for `y >= 0`, also where that is near 0. Anything for NaN and infinity.
+/// `ln(y)` as [`ln`], or `ln(1 + y)` for `y >= 0`, also where that is near 0. Anything for NaN and infinity.
 #[inline(always)]
-pub fn ln_1p(y: f64) -> f64 {
-    let (k, m) = split(1.0 + y);
+pub fn ln_or_ln_1p(y: f64, plus_one: bool) -> f64 {
+    let (k, m) = split(if plus_one { 1.0 + y } else { y });
     // Where nothing is reduced, `y` itself knows what `1 + y` has rounded off.
-    let f = if k == 0.0 { y } else { m - 1.0 };
+    let f = if plus_one && k == 0.0 { y } else { m - 1.0 };
     k * LN_2 + ln_1p_reduced(f)
 }
 
@@ -98,6 +111,22 @@ mod tests {
     }
 
     #[test]
+    fn exponentials() {
+        for z in between(1e-20, 690.0) {
+            for z in [z, -z] {
+                let power = -(z * LOG2_E) as i32 / 2;
+                let want = libm::exp(z) * power_of_two(power);
+                assert!(relative(scaled_exp(power, z), want) < MAX_RELATIVE, "{z}, {power}");
+            }
+        }
+        for z in [-1e3, -1e300, f64::NEG_INFINITY] {
+            assert!(
+                (0.0..1e-290).contains(&scaled_exp(300, z)) && (0.0..1e-290).contains(&scaled_exp(-300, z))
+            );
+        }
+    }
+
+    #[test]
     fn exponentials_of_reduced_arguments() {
         for z in between(1e-20, 0.4) {
             for z in [z, -z] {
@@ -111,6 +140,7 @@ mod tests {
     fn logarithms() {
         for x in between(1e-300, 1e300) {
             assert!(relative(ln(x), libm::log(x)) < MAX_RELATIVE, "{x}");
+            assert_eq!(ln_or_ln_1p(x, false), ln(x), "{x}");
         }
         assert_eq!(ln(1.0), 0.0);
     }
@@ -118,8 +148,8 @@ mod tests {
     #[test]
     fn logarithms_near_one() {
         for y in between(1e-300, 1e300) {
-            assert!(relative(ln_1p(y), libm::log1p(y)) < MAX_RELATIVE, "{y}");
+            assert!(relative(ln_or_ln_1p(y, true), libm::log1p(y)) < MAX_RELATIVE, "{y}");
         }
-        assert_eq!(ln_1p(0.0), 0.0);
+        assert_eq!(ln_or_ln_1p(0.0, true), 0.0);
     }
 }

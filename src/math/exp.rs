@@ -10,8 +10,8 @@
 //! 4. The result is `s + (s r) w`: products with a power of two cost no rounding, and let NaN pass.
 //!
 //! Range: `-400 < z < 400` and `-160 <= k - n <= 60`, where the result is neither subnormal nor infinite; [`BIAS`] is there
-//! to make that so. In that range the result depends on `n` by its exponent alone. Below it, down to [`FLOOR`], results are
-//! as small as they should be, and nobody needs more of them.
+//! to make that so. In that range the result depends on `n` by its exponent alone. Below it results are as small as they
+//! should be, and nobody needs more of them; at `k - n =` [`FLOOR`] the exponent of `s` is zero, and so is the result.
 //!
 //! Several vectors go side by side, [in step](F32::in_step): a vector alone would wait for each of the thirteen operations
 //! that follow from each other.
@@ -27,8 +27,8 @@ use crate::simd::{F32, Simd};
 /// Results are `2^BIAS` too large, so that none that matters is subnormal.
 pub const BIAS: i32 = 64;
 
-/// Terms smaller than `2^FLOOR` of the largest one may be taken for any other number as small.
-pub const FLOOR: i32 = -188;
+/// The `k - n` whose result is 0. Below it there is no result.
+pub const FLOOR: i32 = -(BIAS + 127);
 
 /// Bounds of the error over all inputs, with fused multiply-add.
 #[cfg(test)]
@@ -303,20 +303,35 @@ mod tests {
         prove(1, 0xe233_9885_2cd6_a35c);
     }
 
+    struct Shifted(f32, f32);
+
+    impl Kernel for Shifted {
+        type Output = f32;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> f32 {
+            Exp::new(s, s.splat(magic(self.1))).exp([s.splat(self.0)], None)[0].to_array()[7]
+        }
+    }
+
+    #[test]
+    fn at_the_floor_there_is_nothing() {
+        for isa in tested() {
+            let machine = Machine::new(isa).unwrap();
+            for n in -400..=400 {
+                let z = (n + FLOOR) as f32 * core::f32::consts::LN_2;
+                for z in [z, z - 0.1, z + 0.1] {
+                    assert_eq!(machine.run(Shifted(z, n as f32)).to_bits(), 0, "{isa}: {z} from {n}");
+                }
+                let least = machine.run(Shifted(z + 0.7, n as f32));
+                assert!((1e-38..3e-38).contains(&least), "{isa}: {least} from {n}");
+            }
+        }
+    }
+
     /// Bits do not depend on the shift, except for the exponent.
     #[test]
     fn shifts_are_exact() {
-        struct Shifted(f32, f32);
-
-        impl Kernel for Shifted {
-            type Output = f32;
-
-            #[inline(always)]
-            fn run<S: Simd>(self, s: S) -> f32 {
-                Exp::new(s, s.splat(magic(self.1))).exp([s.splat(self.0)], None)[0].to_array()[7]
-            }
-        }
-
         for isa in tested() {
             let machine = Machine::new(isa).unwrap();
             for z in (-3999..=3999).map(|z| z as f32 / 10.0) {

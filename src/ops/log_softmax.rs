@@ -1,23 +1,28 @@
 //! Log-softmax: `log p_i = z_i - log sum_j exp(z_j)`, with `z = x / T`.
 //!
-//! With `m` the maximum of the row and `S'` the sum of all terms but that of the first maximum, whose term is `e`:
-//! `log p_i = (z_i - m/T) - L` with `L = log1p(S' / e)`. Where one logit dominates, `L` is its log-probability, and
-//! accurate, since `S'` never contained `e`: its segment is summed without it. Where none does, in rows whose sum `S` is
-//! three times `e` at least, `L = log1p(S / e - 1)` is as good, and `S` is there already.
+//! There are two ways to the logarithm of a probability:
+//!
+//! - *flat*: `(z_i - c) - L` with `L = log sum_j exp(z_j - c)` and the center `c` of the [`Shift`], where no term is more than a third of the sum;
+//! - *apart*: where one logit dominates, that cancels. So the largest term is set apart: with the maximum `m`,
+//!   `(z_i - m/T) - L` with `L = log1p(S' / e)`, where `e = exp(m/T)` is computed in f64 and `S'` is the sum of the other terms, which
+//!   never contained `e`.
+//!
+//! Which one a segment goes shows when it has been summed: the largest sum of a lane of a group is a bound for any
+//! term of it, and costs nothing. Short rows always have their maximum set apart; few of them are flat.
 //!
 //! # Error
 //!
 //! Against the exact logarithm, relative, with `u = 2^-24`; an ULP is between `u` and `2 u` of its number:
 //!
-//! - `S'` is a sum of terms, with an error below `(1.29 + 0.3 + 3) u` as in [`softmax`](super::softmax); `e` is computed in
+//! - a sum of terms has an error below `(1.29 + 0.3 + 3) u`, as in [`softmax`](super::softmax). Apart, `e` is computed in
 //!   f64, and `log1p` does not magnify a relative error: that of `L` is below 4.6 u;
-//! - `log1p(S / e - 1)`, which is `log(S / e)`, makes an absolute error of a relative one, but is `log 3 > 1` at least: the same 4.6 u;
-//! - `x_i - m` rounds by u of itself at most;
+//! - flat, the error of `L` is the same 4.6 u, but absolute; the result is `-log 3` at most, so it is no more of the result;
+//! - `x_i - m` rounds by u of itself at most; `x_i - c` does not round where it matters;
 //! - `z_i` and `L` are taken off each other as two floats each: the first subtraction rounds by u of the result, the second
 //!   by half an ULP.
 //!
-//! `z_i - m/T` and `-L` have one sign, so what is relative to a part is no more of the whole: `4.6 u + u` and half an ULP are
-//! below 7 ULP. To that comes what stands for the terms that are too small to count: less than `2^-126`.
+//! Apart, `z_i - m/T` and `-L` have one sign, so what is relative to a part is no more of the whole. `4.6 u + u` and half an ULP are
+//! below 7 ULP. To that comes what is lost below the smallest term: less than `2^-126`.
 //! Without fused multiply-add a term has 1.65 u: below 9 ULP.
 
 use core::mem::MaybeUninit;
@@ -25,16 +30,15 @@ use core::mem::MaybeUninit;
 use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
-use crate::lanes::{self, GROUP, Map};
-use crate::math::double::{in_two, ln_1p, power_of_two};
-use crate::math::exp::BIAS;
+use crate::lanes::{self, Bounded, Map, Sum, Total};
+use crate::math::double::{in_two, ln_or_ln_1p};
 use crate::narrow::Narrow;
 use crate::row::{Reduce, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
-use crate::simd::{F32, F64, LANES, Mask, Simd};
+use crate::simd::{F32, LANES, Mask, Simd};
 use crate::span::{Read, Span};
 
-use super::normalizer::{Shift, Term, exp_sum};
+use super::normalizer::{Look, Normalizer, Shift, Term, degenerate, exp_sum};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -185,27 +189,26 @@ struct AtTemperature<C> {
     masked: f32,
 }
 
-/// What is known of some segments. Terms have the shift of the maximum.
+/// What is known of some segments.
 #[derive(Clone, Copy)]
 struct Sums {
-    max: f32,
-    /// The sum of all terms, or of all but the first maximum's. NaN if there is a NaN.
-    sum: f64,
-    /// Whether it is that of all.
-    flat: bool,
+    /// The sum of all terms, but that of the logit that is set apart.
+    others: Normalizer,
+    /// A maximum; or -inf, if none is set apart.
+    apart: f32,
 }
 
 /// What is known of nothing.
 impl Default for Sums {
     fn default() -> Self {
-        Self { max: f32::NEG_INFINITY, sum: 0.0, flat: false }
+        Self { others: Normalizer::default(), apart: f32::NEG_INFINITY }
     }
 }
 
-/// Sums from here on are three times the term of any maximum.
-const FLAT: f64 = 4.25 * power_of_two(BIAS);
+/// A sum of so many times its largest term is flat.
+const FLAT: f64 = 3.0;
 
-/// Rows up to this length are not tried for being flat: few are.
+/// Rows up to this length have their maximum set apart at once.
 const SHORT: usize = 64;
 
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
@@ -213,133 +216,164 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Sums]) {
-        for (segment, known) in segments.iter().zip(known) {
-            let row = segment.rest();
-            let (max, magnitude) = lanes::max_and_magnitude(s, row);
-            let plain = self.scale.is_plain(magnitude);
-            *known = if max.is_infinite() {
-                Sums { max, sum: if lanes::has_nan(s, row) { f64::NAN } else { 0.0 }, flat: false }
-            } else {
-                self.sums(s, row, plain, max)
+        let all_plain = self.scale.is_plain(lanes::magnitude(s, segments));
+        for i in 0..segments.len() {
+            let segment = segments[i].rest();
+            known[i] = match Look::at(s, segments, i, all_plain, self.scale) {
+                Look::Plain if segment.len() <= SHORT => {
+                    let max = lanes::max_reduce(s, segment);
+                    self.short(s, segment, max, Shift::PLAIN)
+                }
+                Look::Plain => self.long(s, segment, None, Shift::PLAIN),
+                Look::Shifted(max, shift) if segment.len() <= SHORT => self.short(s, segment, max, shift),
+                Look::Shifted(max, shift) => self.long(s, segment, Some(max), shift),
+                Look::Degenerate(found) => Sums { others: found, ..Sums::default() },
             };
         }
     }
 
     #[inline(always)]
     fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<[Sums; TOGETHER]> {
-        if !self.scale.is_plain(rows.magnitude(s)) {
+        let mut columns = rows.columns(s);
+        let maxima = columns.max(s);
+        if self.scale.is_plain(rows.magnitude(s)) {
+            columns.map(s, &Term::<S, C, true>::new(s, Shift::PLAIN, self.scale));
+        } else if self.scale.is_plain(rows.magnitude_of_unmasked(s)) {
+            columns.map(s, &Term::<S, C, false>::new(s, Shift::PLAIN, self.scale));
+        } else {
             return None;
         }
-        // With one shift for all rows, whose terms and sums are those with their own shifts, but for the exponent.
-        let shift = Shift::default();
-        rows.map_terms(s, &Term::<S, C, true>::new(s, shift, self.scale));
-        let (maxima, positions) = rows.first_maxima(s);
-        // Of nothing but NaN.
-        if maxima.contains(&f32::NEG_INFINITY) {
-            return None;
-        }
-        rows.hide(&positions);
-        let rests = rows.sums(s);
-        if rests.iter().any(|rest| rest.is_nan()) {
-            return None;
-        }
+        let tops = columns.max(s);
+        let counts = columns.remove(s, tops);
+        let (maxima, tops, counts) = (maxima.to_array(), tops.to_array(), counts.to_array());
         let mut known = [Sums::default(); TOGETHER];
-        for i in 0..TOGETHER {
-            let power = shift.power(Shift::new(maxima[i], self.scale));
-            known[i] = Sums { max: maxima[i], sum: rests[i] * power, flat: false };
+        for (i, sum) in columns.sums(s).into_iter().enumerate() {
+            // A NaN, or nothing but -inf.
+            if sum.is_nan() || maxima[i] == f32::NEG_INFINITY {
+                return None;
+            }
+            let sum = sum + f64::from(counts[i] - 1.0) * f64::from(tops[i]);
+            known[i] = Sums { others: Normalizer { shift: Shift::PLAIN, sum }, apart: maxima[i] };
         }
         Some(known)
     }
 
     #[inline(always)]
     fn merge(&self, left: Sums, right: Sums) -> Sums {
-        let (larger, smaller) = if right.max > left.max { (right, left) } else { (left, right) };
-        if smaller.max == f32::NEG_INFINITY || larger.max == f32::INFINITY {
-            return Sums { sum: larger.sum + smaller.sum, ..larger };
+        let (larger, mut smaller) = if right.apart > left.apart { (right, left) } else { (left, right) };
+        if smaller.apart > f32::NEG_INFINITY {
+            smaller.others.sum += smaller.others.shift.term(smaller.apart, self.scale);
         }
-        let shift = Shift::new(smaller.max, self.scale);
-        let top = if smaller.flat { 0.0 } else { shift.top(smaller.max, self.scale) };
-        let weight = shift.weight(Shift::new(larger.max, self.scale), self.scale);
-        Sums { sum: larger.sum + (smaller.sum + top) * weight, ..larger }
+        Sums { others: larger.others.merge(smaller.others, self.scale), apart: larger.apart }
     }
 }
 
 impl<C: Scale> AtTemperature<C> {
-    /// Reads a segment with a finite maximum.
+    /// Reads a segment whose terms have room on the stack.
     #[inline(always)]
-    fn sums<S: Simd, E: Element>(&self, s: S, row: Read<'_, E>, plain: bool, max: f32) -> Sums {
-        const LEN: usize = GROUP * LANES;
-        let shift = Shift::new(max, self.scale);
-        let least = E::from_f32(match plain {
-            true => Term::<S, C, true>::negligible(shift, self.scale),
-            false => f32::NEG_INFINITY,
-        });
-        let (mut short, mut group);
-        let mut hidden = row.len() <= SHORT;
-        loop {
-            let mut parts = [row, Read::default(), Read::default()];
-            let mut count = 1;
-            if row.len() <= SHORT {
-                short = [least; SHORT];
-                row.copy_to(s, &mut short);
-                short[lanes::position(s, row, max)] = least;
-                parts[0] = Read::new(&short[..row.len()]);
-            } else if hidden {
-                // In the group of the first maximum without it.
-                let position = lanes::position(s, row, max);
-                let (before, rest) = row.split_at(position / LEN * LEN);
-                let (with, behind) = rest.split_at(rest.len().min(LEN));
-                group = [least; LEN];
-                with.copy_to(s, &mut group);
-                group[position % LEN] = least;
-                (parts, count) = ([before, Read::new(&group[..with.len()]), behind], 3);
-            }
-            let mut sum = s.zero_f64();
-            for part in &mut parts[..count] {
-                sum = exp_sum(s, part, plain, shift, self.scale, sum);
-            }
-            let sum = sum.reduce_add();
-            if hidden || sum >= FLAT {
-                return Sums { max, sum, flat: !hidden };
-            }
-            hidden = true;
+    fn short<S: Simd, E: Element>(&self, s: S, mut row: Read<'_, E>, max: f32, shift: Shift) -> Sums {
+        let term = Term::<S, C, false>::new(s, shift, self.scale);
+        let zero = s.splat(0.0);
+        let (mut terms, mut len, mut top) = ([zero; SHORT / LANES], 0, zero);
+        while let Some(x) = row.pair(s, f32::NEG_INFINITY) {
+            let pair = term.apply(s, x);
+            row.put_pair::<S>(pair);
+            terms[len..len + 2].copy_from_slice(&pair);
+            top = pair[0].max(pair[1]).max(top);
+            len += 2;
         }
+        let top = top.reduce_max();
+        let (tops, mut found) = (s.splat(top), 0_u64);
+        for (i, term) in terms.iter_mut().enumerate() {
+            let equal = term.equals(tops);
+            *term = equal.select(zero, *term);
+            found |= u64::from(equal.bits()) << (LANES * i);
+        }
+        let mut sum = Sum::new(s);
+        sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
+        let mut sum = sum.sum();
+        // Where there are several of the largest, but one is left.
+        if !found.is_power_of_two() && found != 0 {
+            sum += f64::from(found.count_ones() - 1) * f64::from(top);
+        }
+        Sums { others: Normalizer { shift, sum }, apart: max }
     }
 
-    /// `L` of each row, in two floats.
+    /// Reads any segment, whose maximum may be known.
     #[inline(always)]
-    fn losses(&self, rows: &[Sums]) -> [[f32; TOGETHER]; 2] {
-        let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+    fn long<S: Simd, E: Element>(
+        &self,
+        s: S,
+        mut segment: Read<'_, E>,
+        max: Option<f32>,
+        shift: Shift,
+    ) -> Sums {
+        let mut total = Bounded::new(s);
+        exp_sum(s, &mut { segment }, max.is_none(), shift, self.scale, &mut total);
+        let (sum, bound) = total.sum_and_bound();
+        if sum.is_nan() || sum >= FLAT * f64::from(bound) {
+            return Sums { others: Normalizer { shift, sum }, ..Sums::default() };
+        }
+        let max = max.unwrap_or_else(|| lanes::max_reduce(s, segment));
+        // All but one of those that are as large.
+        let many = f64::from(lanes::count(s, segment, max) - 1);
+        let others = Others { term: Term::<S, C, false>::new(s, shift, self.scale), max: s.splat(max) };
+        let mut total = Sum::new(s);
+        lanes::map_sum(s, &mut segment, f32::NEG_INFINITY, others, &mut total);
+        let sum = total.sum() + many * shift.term(max, self.scale);
+        Sums { others: Normalizer { shift, sum }, apart: max }
+    }
+
+    /// What becomes of the rows' logits.
+    #[inline(always)]
+    fn losses(&self, rows: &[Sums]) -> [Loss; TOGETHER] {
+        let mut losses = [Loss::default(); TOGETHER];
         if let [row] = rows {
-            (hi[0], lo[0]) = in_two(self.loss(row.max, row.sum, row.flat));
-            return [hi, lo];
+            losses[0] = self.loss(*row);
+            return losses;
         }
-        // Apart, and always as many: loops that are vectorised.
-        let (mut maxima, mut sums, mut flat) = ([0.0; TOGETHER], [0.0; TOGETHER], [false; TOGETHER]);
+        // Apart, and always as many: a loop that is vectorised.
+        let (mut centers, mut exponents) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+        let (mut sums, mut aparts) = ([0.0; TOGETHER], [0.0; TOGETHER]);
         for (i, row) in rows.iter().enumerate() {
-            (maxima[i], sums[i], flat[i]) = (row.max, row.sum, row.flat);
+            (centers[i], exponents[i]) = (row.others.shift.center, row.others.shift.exponent);
+            (sums[i], aparts[i]) = (row.others.sum, row.apart);
         }
         for i in 0..TOGETHER {
-            sums[i] = self.loss(maxima[i], sums[i], flat[i]);
+            let shift = Shift { center: centers[i], exponent: exponents[i] };
+            losses[i] = self.loss(Sums { others: Normalizer { shift, sum: sums[i] }, apart: aparts[i] });
         }
-        for i in 0..TOGETHER {
-            (hi[i], lo[i]) = in_two(sums[i]);
-        }
-        [hi, lo]
+        losses
     }
 
-    /// `L`, without a branch.
+    /// What becomes of a row's logits, without a branch.
     #[inline(always)]
-    fn loss(&self, max: f32, sum: f64, flat: bool) -> f64 {
-        let ratio = sum / Shift::new(max, self.scale).top(max, self.scale);
-        ln_1p(ratio - f64::from(u8::from(flat)))
+    fn loss(&self, row: Sums) -> Loss {
+        let Normalizer { shift, sum } = row.others;
+        let any = row.apart > f32::NEG_INFINITY;
+        let top = if any { shift.term(row.apart, self.scale) } else { 0.0 };
+        // Of several segments with a maximum set apart in one of them, the others may have outweighed it.
+        let apart = any && sum < FLAT * top;
+        let ratio = if apart { sum / top } else { (sum + top) * shift.unit() };
+        let pivot = if apart { row.apart } else { shift.center };
+        let (hi, lo) = in_two(ln_or_ln_1p(ratio, apart));
+        Loss { pivot, hi, lo }
     }
+}
 
-    /// What the elements of a row become, given the two floats of its `L`.
+/// The logarithm of a probability is `(x - pivot) / T - (hi + lo)`.
+#[derive(Clone, Copy, Default)]
+struct Loss {
+    pivot: f32,
+    hi: f32,
+    lo: f32,
+}
+
+impl Loss {
     #[inline(always)]
-    fn subtract<S: Simd>(&self, s: S, row: &Sums, hi: f32, lo: f32) -> Subtract<S, C> {
-        let minus_max = s.splat(self.scale.minus(row.max));
-        Subtract { scale: self.scale, minus_max, hi: s.splat(hi), lo: s.splat(lo) }
+    fn subtract<S: Simd, C: Scale>(self, s: S, scale: C) -> Subtract<S, C> {
+        let minus_pivot = s.splat(scale.minus(self.pivot));
+        Subtract { scale, minus_pivot, hi: s.splat(self.hi), lo: s.splat(self.lo) }
     }
 }
 
@@ -355,30 +389,46 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
         _: usize,
         segments: &mut [impl Span<E>],
     ) {
-        let [hi, lo] = self.losses(rows);
+        let losses = self.losses(rows);
         for (i, segment) in segments.iter_mut().enumerate() {
-            let row = &rows[i];
-            if row.sum.is_nan() || row.max == f32::INFINITY {
-                lanes::fill(s, segment, f32::NAN);
-            } else if row.max == f32::NEG_INFINITY {
-                lanes::fill(s, segment, self.masked);
-            } else {
-                lanes::map(s, segment, 0.0, self.subtract(s, row, hi[i], lo[i]));
+            // Nothing but what is set apart is something.
+            let sum =
+                if rows[i].apart > f32::NEG_INFINITY { rows[i].others.sum + 1.0 } else { rows[i].others.sum };
+            match degenerate(sum, self.masked) {
+                Some(value) => lanes::fill(s, segment, value),
+                None => lanes::map(s, segment, 0.0, losses[i].subtract(s, self.scale)),
             }
         }
     }
 
     #[inline(always)]
     fn finish_narrow<S: Simd>(&self, s: S, known: &[Sums; TOGETHER], rows: &mut Narrow) {
-        let [hi, lo] = self.losses(known);
-        rows.finish(s, |row| self.subtract(s, &known[row], hi[row], lo[row]));
+        let losses = self.losses(known);
+        rows.finish(s, |row| losses[row].subtract(s, self.scale));
     }
 }
 
-/// `(z - m/T) - L`.
+/// The terms of those that are not a maximum.
+struct Others<S: Simd, M> {
+    term: M,
+    max: S::F32,
+}
+
+impl<S: Simd, M: Map<S>> Map<S> for Others<S, M> {
+    #[inline(always)]
+    fn apply<const N: usize>(&self, s: S, x: [S::F32; N]) -> [S::F32; N] {
+        let mut terms = self.term.apply(s, x);
+        for i in 0..N {
+            terms[i] = x[i].equals(self.max).select(s.splat(0.0), terms[i]);
+        }
+        terms
+    }
+}
+
+/// The last pass.
 struct Subtract<S: Simd, C> {
     scale: C,
-    minus_max: S::F32,
+    minus_pivot: S::F32,
     hi: S::F32,
     lo: S::F32,
 }
@@ -387,7 +437,7 @@ impl<S: Simd, C: Scale> Map<S> for Subtract<S, C> {
     #[inline(always)]
     fn apply<const N: usize>(&self, s: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
         for x in &mut lanes {
-            let (z, rest) = self.scale.divide(s, self.scale.shift(s, *x, self.minus_max));
+            let (z, rest) = self.scale.divide(s, self.scale.shift(s, *x, self.minus_pivot));
             *x = match rest {
                 None => (z - self.hi) - self.lo,
                 Some(rest) => {

@@ -10,15 +10,13 @@
 //!
 //! Sums of two segments with the same `c` merge by a power of two, exactly; else by `exp(c1 - c2)` in f64.
 
-use core::slice;
-
 use crate::element::Element;
-use crate::lanes::{self, Map};
-use crate::math::double::{exp_near_zero, ln, power_of_two};
+use crate::lanes::{self, Map, Sum, Total};
+use crate::math::double::{ln, power_of_two, scaled_exp};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
 use crate::narrow::Narrow;
 use crate::row::TOGETHER;
-use crate::simd::{F32, F64, Simd};
+use crate::simd::{F32, Simd};
 use crate::span::Span;
 
 use super::temperature::Scale;
@@ -26,9 +24,9 @@ use super::temperature::Scale;
 /// What is taken off every `z` of a segment before its exponential.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Shift {
-    center: f32,
+    pub center: f32,
     /// An integer.
-    exponent: f32,
+    pub exponent: f32,
 }
 
 impl Shift {
@@ -46,16 +44,10 @@ impl Shift {
         }
     }
 
-    /// [`Shift::weight`] where both have the same center: those of plain segments do.
-    #[inline(always)]
-    pub fn power(self, other: Self) -> f64 {
-        power_of_two((self.exponent - other.exponent) as i32)
-    }
-
     /// What terms with this shift are multiplied by to become terms with another, if that is not far below.
     #[inline]
     pub fn weight(self, other: Self, scale: impl Scale) -> f64 {
-        let power = self.power(other);
+        let power = power_of_two((self.exponent - other.exponent) as i32);
         if self.center == other.center {
             power
         } else {
@@ -73,15 +65,21 @@ impl Shift {
         level > others || level == others && self.center > other.center
     }
 
-    /// The term of the maximum that the shift is of, in f64.
+    /// What a sum of terms is multiplied by to become one of `exp(z - c)`.
     #[inline(always)]
-    pub fn top(self, max: f32, scale: impl Scale) -> f64 {
-        let z = scale.exact(f64::from(max) - f64::from(self.center));
-        exp_near_zero(z - f64::from(self.exponent) * core::f64::consts::LN_2) * power_of_two(BIAS)
+    pub fn unit(self) -> f64 {
+        power_of_two(self.exponent as i32 - BIAS)
+    }
+
+    /// The term of a logit, in f64.
+    #[inline(always)]
+    pub fn term(self, x: f32, scale: impl Scale) -> f64 {
+        let z = scale.exact(f64::from(x) - f64::from(self.center));
+        scaled_exp(BIAS - self.exponent as i32, z)
     }
 }
 
-/// The `z - c` that is the least to be told from others, with this shift.
+/// A `z - c` whose term is 0.
 #[inline(always)]
 fn floor(shift: Shift) -> f32 {
     (shift.exponent + FLOOR as f32) * core::f32::consts::LN_2
@@ -107,15 +105,15 @@ impl<S: Simd, C: Scale, const PLAIN: bool> Term<S, C, PLAIN> {
         }
     }
 
-    /// A logit whose term is far too small to count.
+    /// A logit whose term is 0.
     #[inline(always)]
-    pub fn negligible(shift: Shift, scale: C) -> f32 {
+    fn nothing(shift: Shift, scale: C) -> f32 {
         if PLAIN { scale.logit(floor(shift)) } else { f32::NEG_INFINITY }
     }
 }
 
 impl<S: Simd, C: Scale, const PLAIN: bool> Map<S> for Term<S, C, PLAIN> {
-    /// NaN stays what it is, and -inf becomes a term far too small to count.
+    /// NaN stays what it is, and -inf, which is in no plain segment, becomes 0.
     #[inline(always)]
     fn apply<const N: usize>(&self, s: S, x: [S::F32; N]) -> [S::F32; N] {
         let (mut z, mut rests) = (x, None);
@@ -135,7 +133,7 @@ impl<S: Simd, C: Scale, const PLAIN: bool> Map<S> for Term<S, C, PLAIN> {
     }
 }
 
-/// Replaces a segment by its terms, where it is written at all, and adds them to `sum`.
+/// Replaces a segment by its terms, where it is written at all, and adds them to a total.
 #[inline(always)]
 pub fn exp_sum<S: Simd, E: Element, C: Scale>(
     s: S,
@@ -143,14 +141,50 @@ pub fn exp_sum<S: Simd, E: Element, C: Scale>(
     plain: bool,
     shift: Shift,
     scale: C,
-    sum: S::F64,
-) -> S::F64 {
+    total: &mut impl Total<S>,
+) {
     if plain {
         let (term, fill) =
-            (Term::<S, C, true>::new(s, shift, scale), Term::<S, C, true>::negligible(shift, scale));
-        lanes::map_sum(s, segment, fill, term, sum)
+            (Term::<S, C, true>::new(s, shift, scale), Term::<S, C, true>::nothing(shift, scale));
+        lanes::map_sum(s, segment, fill, term, total);
     } else {
-        lanes::map_sum(s, segment, f32::NEG_INFINITY, Term::<S, C, false>::new(s, shift, scale), sum)
+        lanes::map_sum(s, segment, f32::NEG_INFINITY, Term::<S, C, false>::new(s, shift, scale), total);
+    }
+}
+
+/// What a first look at a segment finds.
+pub enum Look {
+    /// Its terms are to have the shift of plain segments.
+    Plain,
+    /// The maximum, and a shift for it.
+    Shifted(f32, Shift),
+    /// A NaN, an infinity, or nothing but -inf.
+    Degenerate(Normalizer),
+}
+
+impl Look {
+    /// Looks at one of some segments, given whether all of them are plain.
+    #[inline(always)]
+    pub fn at<S: Simd, E: Element>(
+        s: S,
+        segments: &[impl Span<E>],
+        i: usize,
+        all_plain: bool,
+        scale: impl Scale,
+    ) -> Self {
+        // Of a segment alone it is known already.
+        let known = all_plain || segments.len() == 1;
+        if all_plain || !known && scale.is_plain(lanes::magnitude(s, &segments[i..=i])) {
+            return Self::Plain;
+        }
+        let segment = segments[i].rest();
+        let max = lanes::max_reduce(s, segment);
+        let shift = Shift::new(max, scale);
+        if max.is_finite() {
+            return Self::Shifted(max, shift);
+        }
+        let sum = if lanes::has_nan(s, segment) { f64::NAN } else { f64::from(max.max(0.0)) };
+        Self::Degenerate(Normalizer { shift, sum })
     }
 }
 
@@ -180,40 +214,40 @@ impl Normalizer {
         scale: impl Scale,
     ) {
         let all_plain = scale.is_plain(lanes::magnitude(s, segments));
-        let alone = segments.len() == 1;
-        for (segment, known) in segments.iter_mut().zip(known) {
-            let plain = all_plain || !alone && scale.is_plain(lanes::magnitude(s, slice::from_ref(segment)));
-            let mut shift = Shift::PLAIN;
-            if !plain {
-                let max = lanes::max_reduce(s, segment.rest());
-                shift = Shift::new(max, scale);
-                if max.is_infinite() {
-                    let sum =
-                        if lanes::has_nan(s, segment.rest()) { f64::NAN } else { f64::from(max.max(0.0)) };
+        for i in 0..segments.len() {
+            let look = Look::at(s, segments, i, all_plain, scale);
+            let segment = &mut segments[i];
+            let (plain, shift) = match look {
+                Look::Plain => (true, Shift::PLAIN),
+                Look::Shifted(_, shift) => (false, shift),
+                Look::Degenerate(found) => {
                     lanes::fill(s, segment, 0.0);
-                    *known = Self { shift, sum };
+                    known[i] = found;
                     continue;
                 }
-            }
-            let sum = exp_sum(s, segment, plain, shift, scale, s.zero_f64());
-            *known = Self { shift, sum: sum.reduce_add() };
+            };
+            let mut sum = Sum::new(s);
+            exp_sum(s, segment, plain, shift, scale, &mut sum);
+            known[i] = Self { shift, sum: sum.sum() };
         }
     }
 
-    /// [`Normalizer::of_segments`] of narrow rows, whose terms are computed; or nothing, if one is not plain
-    /// or has a NaN.
+    /// [`Normalizer::of_segments`] of narrow rows, whose terms are computed; or nothing, if one has to be looked at alone.
     #[inline(always)]
     pub fn of_narrow<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<[Self; TOGETHER]> {
-        if !scale.is_plain(rows.magnitude(s)) {
-            return None;
-        }
-        rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
-        let sums = rows.sums(s);
-        if sums.iter().any(|sum| sum.is_nan()) {
+        if scale.is_plain(rows.magnitude(s)) {
+            rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
+        } else if scale.is_plain(rows.magnitude_of_unmasked(s)) {
+            rows.map_terms(s, &Term::<S, C, false>::new(s, Shift::PLAIN, scale));
+        } else {
             return None;
         }
         let mut known = [Self { shift: Shift::PLAIN, sum: 0.0 }; TOGETHER];
-        for (known, sum) in known.iter_mut().zip(sums) {
+        for (known, sum) in known.iter_mut().zip(rows.term_columns(s).sums(s)) {
+            // A NaN, or nothing but -inf.
+            if sum.is_nan() || sum == 0.0 {
+                return None;
+            }
             known.sum = sum;
         }
         Some(known)
@@ -237,9 +271,8 @@ impl Normalizer {
     #[inline(always)]
     pub fn logsumexp(&self, scale: impl Scale) -> f64 {
         // Without branches, so that a loop over rows is vectorised.
-        let Shift { center, exponent } = self.shift;
-        let center = scale.exact(f64::from(center));
-        let value = center + ln(self.sum * power_of_two(exponent as i32 - BIAS));
+        let center = scale.exact(f64::from(self.shift.center));
+        let value = center + ln(self.sum * self.shift.unit());
         // +inf and -inf are their own logsumexp; a NaN that was passed over by the maximum is in the sum.
         let value = if center.is_infinite() { center } else { value };
         if self.sum.is_nan() { f64::NAN } else { value }
