@@ -165,8 +165,8 @@ impl<'a, E: Element> Grid<'a, E> {
     #[inline(always)]
     fn next_row(&mut self) -> Option<Write<'a, E>> {
         Some(match self {
-            Grid::InPlace(rows) => Write::in_place(rows.next_row()?),
-            Grid::Apart(from, to) => Write::apart(from.next_row()?, to.next_row()?),
+            Grid::InPlace(rows) => Write::in_place(rows.next_row()?).before(rows.elements()),
+            Grid::Apart(from, to) => Write::apart(from.next_row()?, to.next_row()?).before(from.elements()),
         })
     }
 }
@@ -292,12 +292,12 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
             // A row alone is not to wait for what only several need.
             let (mut one, mut several);
             let (rows, known) = if let [_] = out {
-                one = (Read::new(self.rows.next_row().expect("as many as results")), R::Partial::default());
+                one = (next_row(&mut self.rows), R::Partial::default());
                 (slice::from_mut(&mut one.0), slice::from_mut(&mut one.1))
             } else {
                 several = ([Read::default(); TOGETHER], [R::Partial::default(); TOGETHER]);
                 let rows = &mut several.0[..out.len()];
-                rows.fill_with(|| Read::new(self.rows.next_row().expect("as many as results")));
+                rows.fill_with(|| next_row(&mut self.rows));
                 (rows, &mut several.1[..out.len()])
             };
             self.operation.segments(s, 0, rows, known);
@@ -306,6 +306,12 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
             }
         }
     }
+}
+
+/// The next row of a batch with a result for each.
+#[inline(always)]
+fn next_row<'a, E: Element>(rows: &mut Rows<'a, E>) -> Read<'a, E> {
+    Read::new(rows.next_row().expect("as many as results")).before(rows.elements())
 }
 
 /// How many rows are done together: as many as stay in the first-level cache.
@@ -345,8 +351,8 @@ impl<E: Element, R: Summarize<E>> Batch for Reductions<'_, '_, E, R> {
 
     fn run_each(mut self, workers: Workers) {
         for out in self.out {
-            let row = self.rows.next_row().expect("as many as results");
-            *out = self.operation.result(row::reduce_row(workers, Read::new(row), self.operation));
+            let row = next_row(&mut self.rows);
+            *out = self.operation.result(row::reduce_row(workers, row, self.operation));
         }
     }
 }

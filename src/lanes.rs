@@ -15,8 +15,8 @@ use crate::span::{Read, Span};
 pub const GROUP: usize = 8;
 
 /// How many vectors ahead memory is fetched while a sum is computed: a segment of 4096 elements, so that the pass for its
-/// maximum or magnitude, which takes little time to compute, need not wait for memory either. Beyond the end of a row the next
-/// one follows, or nothing.
+/// maximum or magnitude, which takes little time to compute, need not wait for memory either. Not beyond what there is: to
+/// look for a page that does not exist takes longer than all terms of a row of 128.
 const AHEAD: usize = 256;
 
 /// What happens to each vector of a span.
@@ -278,10 +278,13 @@ fn four<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) -
 
 #[inline(always)]
 fn two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) -> S::F32 {
-    let ahead = span.rest().vectors.as_ptr().wrapping_add(AHEAD);
-    s.prefetch(ahead);
-    s.prefetch(ahead.wrapping_add(1));
-    let terms = map.apply(s, span.rest().front::<S, 2>(s).expect("a group"));
+    let rest = span.rest();
+    if rest.vectors.len() + rest.next / LANES > AHEAD {
+        let ahead = rest.vectors.as_ptr().wrapping_add(AHEAD);
+        s.prefetch(ahead);
+        s.prefetch(ahead.wrapping_add(1));
+    }
+    let terms = map.apply(s, rest.front::<S, 2>(s).expect("a group"));
     span.put::<S, 2>(terms);
     terms[0] + terms[1]
 }

@@ -52,13 +52,21 @@ pub trait Span<E: Element> {
 pub struct Read<'a, E> {
     pub vectors: &'a [[E; LANES]],
     pub tail: &'a [E],
+    /// How many elements come next, right behind in memory or nearly so: worth fetching.
+    pub next: usize,
 }
 
 impl<'a, E: Element> Read<'a, E> {
     #[inline(always)]
     pub fn new(row: &'a [E]) -> Self {
         let (vectors, tail) = row.as_chunks();
-        Self { vectors, tail }
+        Self { vectors, tail, next: 0 }
+    }
+
+    /// The same, with so many elements that come next.
+    #[inline(always)]
+    pub fn before(self, next: usize) -> Self {
+        Self { next, ..self }
     }
 
     #[inline(always)]
@@ -104,10 +112,11 @@ impl<'a, E: Element> Read<'a, E> {
     pub fn split_at(self, mid: usize) -> (Self, Self) {
         assert!(is_boundary(mid, self.len()));
         if mid == self.len() {
-            return (self, Self { vectors: &[], tail: &[] });
+            return (self, Self { vectors: &[], tail: &[], ..self });
         }
         let (first, second) = self.vectors.split_at(mid / LANES);
-        (Self { vectors: first, tail: &[] }, Self { vectors: second, tail: self.tail })
+        let next = self.len() - mid + self.next;
+        (Self { vectors: first, tail: &[], next }, Self { vectors: second, ..self })
     }
 }
 
@@ -201,12 +210,14 @@ pub struct Write<'a, E> {
     to: *mut [MaybeUninit<E>; LANES],
     vectors: usize,
     tail: usize,
+    /// As in [`Read`].
+    next: usize,
     exclusive: PhantomData<&'a mut [E]>,
 }
 
 impl<E> Default for Read<'_, E> {
     fn default() -> Self {
-        Self { vectors: &[], tail: &[] }
+        Self { vectors: &[], tail: &[], next: 0 }
     }
 }
 
@@ -240,7 +251,13 @@ impl<'a, E: Element> Write<'a, E> {
     fn whole(from: *const E, to: *mut MaybeUninit<E>, len: usize) -> Self {
         let (vectors, tail) = (len / LANES, len % LANES);
         let (from, to) = (from.cast(), to.cast());
-        Self { start: to, len, from, to, vectors, tail, exclusive: PhantomData }
+        Self { start: to, len, from, to, vectors, tail, next: 0, exclusive: PhantomData }
+    }
+
+    /// The same, with so many elements to be read that come next.
+    #[inline(always)]
+    pub fn before(self, next: usize) -> Self {
+        Self { next, ..self }
     }
 
     /// The first `mid` elements, which are whole vectors or all there is, and the others, of a span that has not been
@@ -254,7 +271,8 @@ impl<'a, E: Element> Write<'a, E> {
             self.to.cast::<MaybeUninit<E>>().wrapping_add(mid),
             self.len - mid,
         );
-        (Self::whole(self.from.cast(), self.to.cast(), mid), second)
+        let first = Self::whole(self.from.cast(), self.to.cast(), mid);
+        (first.before(self.len - mid + self.next), second.before(self.next))
     }
 
     /// What a pass has written, to be passed once more, in place.
@@ -282,7 +300,7 @@ impl<E: Element> Span<E> for Write<'_, E> {
         unsafe {
             let vectors = slice::from_raw_parts(self.from, self.vectors);
             let tail = slice::from_raw_parts(self.from.add(self.vectors).cast(), self.tail);
-            Read { vectors, tail }
+            Read { vectors, tail, next: self.next }
         }
     }
 
