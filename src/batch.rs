@@ -283,9 +283,7 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
                 load(s, narrow, self.rows.contiguous(TOGETHER), |row| self.rows.row(row));
                 if let Some(known) = self.operation.narrow(s, narrow) {
                     self.rows.take(TOGETHER);
-                    for (out, known) in out.iter_mut().zip(known) {
-                        *out = self.operation.result(known);
-                    }
+                    out.copy_from_slice(&self.operation.narrow_results(&known));
                     continue;
                 }
             }

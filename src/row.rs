@@ -23,13 +23,16 @@ pub trait Reduce<E: Element>: Sync + Sized {
     /// What is known of some neighbouring segments, by default of none.
     type Partial: Copy + Default + Send + Sync;
 
+    /// What is known of sixteen narrow rows.
+    type Narrow;
+
     /// Reads segments, and replaces them if they are written: one that begins `at` so many elements of its row, or up to
     /// [`TOGETHER`] rows that are one segment each.
     fn segments<S: Simd>(&self, s: S, at: usize, segments: &mut [impl Span<E>], known: &mut [Self::Partial]);
 
     /// [`Reduce::segments`] of narrow rows; or nothing, if they want to be looked at one by one.
     #[inline(always)]
-    fn narrow<S: Simd>(&self, _: S, _: &mut Narrow) -> Option<[Self::Partial; TOGETHER]> {
+    fn narrow<S: Simd>(&self, _: S, _: &mut Narrow) -> Option<Self::Narrow> {
         None
     }
 
@@ -41,6 +44,9 @@ pub trait Reduce<E: Element>: Sync + Sized {
 pub trait Summarize<E: Element>: Reduce<E> {
     /// The result, once the whole row is known.
     fn result(&self, row: Self::Partial) -> f64;
+
+    /// [`Summarize::result`] of narrow rows.
+    fn narrow_results(&self, rows: &Self::Narrow) -> [f64; TOGETHER];
 }
 
 /// An operation that writes as many elements as it reads, once it knows the whole row.
@@ -61,7 +67,7 @@ pub trait Transform<E: Element>: Reduce<E> {
 
     /// [`Transform::finish`] of narrow rows.
     #[inline(always)]
-    fn finish_narrow<S: Simd>(&self, _: S, _: &[Self::Partial; TOGETHER], _: &mut Narrow) {
+    fn finish_narrow<S: Simd>(&self, _: S, _: &Self::Narrow, _: &mut Narrow) {
         unreachable!("an operation on narrow rows that does not finish them")
     }
 }

@@ -45,7 +45,7 @@ fn batches() -> impl Iterator<Item = (usize, Vec<f32>)> {
 }
 
 /// One hash for all of it: change it only with a change that is meant to change results, and say so in CHANGELOG.
-const HASH: u64 = 0x6dde_6135_152c_c33e;
+const HASH: u64 = 0xd894_3233_b02e_d6b6;
 
 #[test]
 fn one_hash_for_all_instruction_sets_and_threads() {

@@ -1,11 +1,11 @@
-//! Elementary functions of one `f64`, for what is computed once a row.
+//! Logarithms of one `f64`, for what is computed once a row.
 //!
 //! They are made of additions, multiplications, divisions and bits alone: no fused multiply-add, no table, no branch. So
 //! they give the same bits everywhere, and a loop over some rows is vectorised.
 //!
 //! Relative errors are below `2^-39` (`tests` below): nothing beside those of the sums of `f32` that go in.
 
-use core::f64::consts::{LN_2, LOG2_E, SQRT_2};
+use core::f64::consts::{LN_2, SQRT_2};
 
 /// `2^exponent`, for a normal one.
 #[inline]
@@ -19,29 +19,6 @@ pub const fn power_of_two(exponent: i32) -> f64 {
 pub fn in_two(x: f64) -> (f32, f32) {
     let hi = x as f32;
     (hi, (x - f64::from(hi)) as f32)
-}
-
-/// `2^power exp(z)`, if that is below `1e300` and `|power| < 1000`. Less than `1e-290` is some number as small.
-#[inline(always)]
-pub fn scaled_exp(power: i32, z: f64) -> f64 {
-    // 1.5 * 2^52: adding it rounds to an integer, which the low bits then are.
-    const ROUND: f64 = 6_755_399_441_055_744.0;
-    let least = -670.0 - f64::from(power) * LN_2;
-    let z = if z > least { z } else { least };
-    let t = z * LOG2_E + ROUND;
-    let k = t - ROUND;
-    let exponent = t.to_bits().wrapping_add((1023 + i64::from(power)) as u64);
-    exp_near_zero(z - k * LN_2) * f64::from_bits(exponent << 52)
-}
-
-/// `exp(z)` for `|z| < 0.4`: the series up to `z^10 / 10!`, its even and its odd half side by side.
-#[inline(always)]
-pub fn exp_near_zero(z: f64) -> f64 {
-    let square = z * z;
-    let even =
-        polynomial([1.0, 1.0 / 2.0, 1.0 / 24.0, 1.0 / 720.0, 1.0 / 40_320.0, 1.0 / 3_628_800.0], square);
-    let odd = polynomial([1.0, 1.0 / 6.0, 1.0 / 120.0, 1.0 / 5_040.0, 1.0 / 362_880.0], square);
-    even + z * odd
 }
 
 /// From the constant term on.
@@ -108,32 +85,6 @@ mod tests {
     /// Numbers from `low` to `high`, evenly on a logarithmic scale.
     fn between(low: f64, high: f64) -> impl Iterator<Item = f64> {
         (0..100_000).map(move |i| (low.ln() + (high.ln() - low.ln()) * f64::from(i) / 1e5).exp())
-    }
-
-    #[test]
-    fn exponentials() {
-        for z in between(1e-20, 690.0) {
-            for z in [z, -z] {
-                let power = -(z * LOG2_E) as i32 / 2;
-                let want = libm::exp(z) * power_of_two(power);
-                assert!(relative(scaled_exp(power, z), want) < MAX_RELATIVE, "{z}, {power}");
-            }
-        }
-        for z in [-1e3, -1e300, f64::NEG_INFINITY] {
-            assert!(
-                (0.0..1e-290).contains(&scaled_exp(300, z)) && (0.0..1e-290).contains(&scaled_exp(-300, z))
-            );
-        }
-    }
-
-    #[test]
-    fn exponentials_of_reduced_arguments() {
-        for z in between(1e-20, 0.4) {
-            for z in [z, -z] {
-                assert!(relative(exp_near_zero(z), libm::exp(z)) < MAX_RELATIVE, "{z}");
-            }
-        }
-        assert_eq!(exp_near_zero(0.0), 1.0);
     }
 
     #[test]

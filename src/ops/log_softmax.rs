@@ -2,10 +2,10 @@
 //!
 //! There are two ways to the logarithm of a probability:
 //!
-//! - *flat*: `(z_i - c) - L` with `L = log sum_j exp(z_j - c)` and the center `c` of the [`Shift`], where no term is more than a third of the sum;
-//! - *apart*: where one logit dominates, that cancels. So the largest term is set apart: with the maximum `m`,
-//!   `(z_i - m/T) - L` with `L = log1p(S' / e)`, where `e = exp(m/T)` is computed in f64 and `S'` is the sum of the other terms, which
-//!   never contained `e`.
+//! - *flat*: `(z_i - c) - L` with `L = log sum_j exp(z_j - c)` and the center `c` of the [`Shift`], where no term is more than a
+//!   third of the sum;
+//! - *apart*: where one logit dominates, that cancels. So the largest term is set apart: with the maximum `m` and its term
+//!   `e`, `(z_i - m/T) - L` with `L = log1p(S' / e)`, where `S'` is the sum of the other terms, which never contained `e`.
 //!
 //! Which one a segment goes shows when it has been summed: the largest sum of a lane of a group is a bound for any
 //! term of it, and costs nothing. Short rows always have their maximum set apart; few of them are flat.
@@ -14,15 +14,17 @@
 //!
 //! Against the exact logarithm, relative, with `u = 2^-24`; an ULP is between `u` and `2 u` of its number:
 //!
-//! - a sum of terms has an error below `(1.29 + 0.3 + 3) u`, as in [`softmax`](super::softmax). Apart, `e` is computed in
-//!   f64, and `log1p` does not magnify a relative error: that of `L` is below 4.6 u;
+//! - a term has an error below `(1.29 + 0.3) u`, as in [`softmax`](super::softmax), and a sum of terms `3 u` more for the three
+//!   levels of a group's tree: below 4.6 u;
+//! - apart, `e` is computed in f64; or, of a short row, it is a term like the others, but then the tree has two levels. `log1p` does
+//!   not magnify a relative error: that of `L` is below 4.6 u, or 5.2 u;
 //! - flat, the error of `L` is the same 4.6 u, but absolute; the result is `-log 3` at most, so it is no more of the result;
 //! - `x_i - m` rounds by u of itself at most; `x_i - c` does not round where it matters;
 //! - `z_i` and `L` are taken off each other as two floats each: the first subtraction rounds by u of the result, the second
 //!   by half an ULP.
 //!
-//! Apart, `z_i - m/T` and `-L` have one sign, so what is relative to a part is no more of the whole. `4.6 u + u` and half an ULP are
-//! below 7 ULP. To that comes what is lost below the smallest term: less than `2^-126`.
+//! Apart, `z_i - m/T` and `-L` have one sign, so what is relative to a part is no more of the whole. `5.2 u + u` and half an ULP
+//! are below 7 ULP. To that comes what is lost below the smallest term: less than `2^-126`.
 //! Without fused multiply-add a term has 1.65 u: below 9 ULP.
 
 use core::mem::MaybeUninit;
@@ -38,7 +40,7 @@ use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, LANES, Mask, Simd};
 use crate::span::{Read, Span};
 
-use super::normalizer::{Look, Normalizer, Shift, Term, degenerate, exp_sum};
+use super::normalizer::{Look, Normalizer, Shift, Term, all_positive, degenerate, exp_sum};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -194,14 +196,23 @@ struct AtTemperature<C> {
 struct Sums {
     /// The sum of all terms, but that of the logit that is set apart.
     others: Normalizer,
-    /// A maximum; or -inf, if none is set apart.
+    /// The maximum; or -inf, if none is set apart.
     apart: f32,
+    /// Its term.
+    top: f64,
+}
+
+impl Sums {
+    /// With nothing set apart.
+    fn flat(all: Normalizer) -> Self {
+        Self { others: all, apart: f32::NEG_INFINITY, top: 0.0 }
+    }
 }
 
 /// What is known of nothing.
 impl Default for Sums {
     fn default() -> Self {
-        Self { others: Normalizer::default(), apart: f32::NEG_INFINITY }
+        Self::flat(Normalizer::default())
     }
 }
 
@@ -213,6 +224,7 @@ const SHORT: usize = 64;
 
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Sums;
+    type Narrow = NarrowSums;
 
     #[inline(always)]
     fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Sums]) {
@@ -227,13 +239,13 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
                 Look::Plain => self.long(s, segment, None, Shift::PLAIN),
                 Look::Shifted(max, shift) if segment.len() <= SHORT => self.short(s, segment, max, shift),
                 Look::Shifted(max, shift) => self.long(s, segment, Some(max), shift),
-                Look::Degenerate(found) => Sums { others: found, ..Sums::default() },
+                Look::Degenerate(found) => Sums::flat(found),
             };
         }
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<[Sums; TOGETHER]> {
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowSums> {
         let mut columns = rows.columns(s);
         let maxima = columns.max(s);
         if self.scale.is_plain(rows.magnitude(s)) {
@@ -244,27 +256,32 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
             return None;
         }
         let tops = columns.max(s);
-        let counts = columns.remove(s, tops);
-        let (maxima, tops, counts) = (maxima.to_array(), tops.to_array(), counts.to_array());
-        let mut known = [Sums::default(); TOGETHER];
-        for (i, sum) in columns.sums(s).into_iter().enumerate() {
-            // A NaN, or nothing but -inf.
-            if sum.is_nan() || maxima[i] == f32::NEG_INFINITY {
-                return None;
-            }
-            let sum = sum + f64::from(counts[i] - 1.0) * f64::from(tops[i]);
-            known[i] = Sums { others: Normalizer { shift: Shift::PLAIN, sum }, apart: maxima[i] };
+        let counts = columns.remove(s, tops).to_array();
+        let mut known =
+            NarrowSums { maxima: maxima.to_array(), tops: [0.0; TOGETHER], others: columns.sums(s) };
+        for (i, top) in tops.to_array().into_iter().enumerate() {
+            known.tops[i] = f64::from(top);
+            known.others[i] += f64::from(counts[i] - 1.0) * known.tops[i];
         }
-        Some(known)
+        let mut totals = known.others;
+        for (total, top) in totals.iter_mut().zip(known.tops) {
+            *total += top;
+        }
+        // There is no NaN, and not nothing but -inf.
+        all_positive(&totals).then_some(known)
     }
 
     #[inline(always)]
     fn merge(&self, left: Sums, right: Sums) -> Sums {
         let (larger, mut smaller) = if right.apart > left.apart { (right, left) } else { (left, right) };
-        if smaller.apart > f32::NEG_INFINITY {
-            smaller.others.sum += smaller.others.shift.term(smaller.apart, self.scale);
+        smaller.others.sum += smaller.top;
+        let others = larger.others.merge(smaller.others, self.scale);
+        let top = larger.top * larger.others.shift.weight(others.shift, self.scale);
+        // The others may outweigh it; then it need not even be the maximum.
+        if others.sum >= FLAT * top {
+            return Sums::flat(Normalizer { sum: others.sum + top, ..others });
         }
-        Sums { others: larger.others.merge(smaller.others, self.scale), apart: larger.apart }
+        Sums { others, apart: larger.apart, top }
     }
 }
 
@@ -293,10 +310,11 @@ impl<C: Scale> AtTemperature<C> {
         sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
         let mut sum = sum.sum();
         // Where there are several of the largest, but one is left.
+        let top = f64::from(top);
         if !found.is_power_of_two() && found != 0 {
-            sum += f64::from(found.count_ones() - 1) * f64::from(top);
+            sum += f64::from(found.count_ones() - 1) * top;
         }
-        Sums { others: Normalizer { shift, sum }, apart: max }
+        Sums { others: Normalizer { shift, sum }, apart: max, top }
     }
 
     /// Reads any segment, whose maximum may be known.
@@ -312,7 +330,7 @@ impl<C: Scale> AtTemperature<C> {
         exp_sum(s, &mut { segment }, max.is_none(), shift, self.scale, &mut total);
         let (sum, bound) = total.sum_and_bound();
         if sum.is_nan() || sum >= FLAT * f64::from(bound) {
-            return Sums { others: Normalizer { shift, sum }, ..Sums::default() };
+            return Sums::flat(Normalizer { shift, sum });
         }
         let max = max.unwrap_or_else(|| lanes::max_reduce(s, segment));
         // All but one of those that are as large.
@@ -320,45 +338,42 @@ impl<C: Scale> AtTemperature<C> {
         let others = Others { term: Term::<S, C, false>::new(s, shift, self.scale), max: s.splat(max) };
         let mut total = Sum::new(s);
         lanes::map_sum(s, &mut segment, f32::NEG_INFINITY, others, &mut total);
-        let sum = total.sum() + many * shift.term(max, self.scale);
-        Sums { others: Normalizer { shift, sum }, apart: max }
+        let top = shift.term(max, self.scale);
+        let sum = total.sum() + many * top;
+        Sums { others: Normalizer { shift, sum }, apart: max, top }
     }
+}
 
-    /// What becomes of the rows' logits.
-    #[inline(always)]
-    fn losses(&self, rows: &[Sums]) -> [Loss; TOGETHER] {
-        let mut losses = [Loss::default(); TOGETHER];
-        if let [row] = rows {
-            losses[0] = self.loss(*row);
-            return losses;
-        }
-        // Apart, and always as many: a loop that is vectorised.
-        let (mut centers, mut exponents) = ([0.0; TOGETHER], [0.0; TOGETHER]);
-        let (mut sums, mut aparts) = ([0.0; TOGETHER], [0.0; TOGETHER]);
-        for (i, row) in rows.iter().enumerate() {
-            (centers[i], exponents[i]) = (row.others.shift.center, row.others.shift.exponent);
-            (sums[i], aparts[i]) = (row.others.sum, row.apart);
-        }
-        for i in 0..TOGETHER {
-            let shift = Shift { center: centers[i], exponent: exponents[i] };
-            losses[i] = self.loss(Sums { others: Normalizer { shift, sum: sums[i] }, apart: aparts[i] });
-        }
-        losses
-    }
+/// What is known of narrow rows, which all have their maximum set apart.
+struct NarrowSums {
+    maxima: [f32; TOGETHER],
+    tops: [f64; TOGETHER],
+    others: [f64; TOGETHER],
+}
 
-    /// What becomes of a row's logits, without a branch.
-    #[inline(always)]
-    fn loss(&self, row: Sums) -> Loss {
+/// What becomes of the rows' logits.
+#[inline(always)]
+fn losses(rows: &[Sums]) -> [Loss; TOGETHER] {
+    let mut losses = [Loss::default(); TOGETHER];
+    // Apart, and always as many: loops that are vectorised.
+    let (mut ratios, mut aparts) = ([0.0; TOGETHER], [false; TOGETHER]);
+    for (i, row) in rows.iter().enumerate() {
         let Normalizer { shift, sum } = row.others;
-        let any = row.apart > f32::NEG_INFINITY;
-        let top = if any { shift.term(row.apart, self.scale) } else { 0.0 };
-        // Of several segments with a maximum set apart in one of them, the others may have outweighed it.
-        let apart = any && sum < FLAT * top;
-        let ratio = if apart { sum / top } else { (sum + top) * shift.unit() };
-        let pivot = if apart { row.apart } else { shift.center };
-        let (hi, lo) = in_two(ln_or_ln_1p(ratio, apart));
-        Loss { pivot, hi, lo }
+        aparts[i] = row.apart > f32::NEG_INFINITY;
+        losses[i].pivot = if aparts[i] { row.apart } else { shift.center };
+        ratios[i] = if aparts[i] { sum / row.top } else { sum * shift.unit() };
     }
+    if rows.len() == 1 {
+        (losses[0].hi, losses[0].lo) = in_two(ln_or_ln_1p(ratios[0], aparts[0]));
+        return losses;
+    }
+    for i in 0..TOGETHER {
+        ratios[i] = ln_or_ln_1p(ratios[i], aparts[i]);
+    }
+    for i in 0..rows.len() {
+        (losses[i].hi, losses[i].lo) = in_two(ratios[i]);
+    }
+    losses
 }
 
 /// The logarithm of a probability is `(x - pivot) / T - (hi + lo)`.
@@ -389,7 +404,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
         _: usize,
         segments: &mut [impl Span<E>],
     ) {
-        let losses = self.losses(rows);
+        let losses = losses(rows);
         for (i, segment) in segments.iter_mut().enumerate() {
             // Nothing but what is set apart is something.
             let sum =
@@ -402,9 +417,14 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     }
 
     #[inline(always)]
-    fn finish_narrow<S: Simd>(&self, s: S, known: &[Sums; TOGETHER], rows: &mut Narrow) {
-        let losses = self.losses(known);
-        rows.finish(s, |row| losses[row].subtract(s, self.scale));
+    fn finish_narrow<S: Simd>(&self, s: S, known: &NarrowSums, rows: &mut Narrow) {
+        let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+        for i in 0..TOGETHER {
+            (hi[i], lo[i]) = in_two(ln_or_ln_1p(known.others[i] / known.tops[i], true));
+        }
+        rows.finish(s, |row| {
+            Loss { pivot: known.maxima[row], hi: hi[row], lo: lo[row] }.subtract(s, self.scale)
+        });
     }
 }
 

@@ -12,7 +12,7 @@
 
 use crate::element::Element;
 use crate::lanes::{self, Map, Sum, Total};
-use crate::math::double::{ln, power_of_two, scaled_exp};
+use crate::math::double::{ln, power_of_two};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
 use crate::narrow::Narrow;
 use crate::row::TOGETHER;
@@ -72,10 +72,10 @@ impl Shift {
     }
 
     /// The term of a logit, in f64.
-    #[inline(always)]
+    #[inline]
     pub fn term(self, x: f32, scale: impl Scale) -> f64 {
         let z = scale.exact(f64::from(x) - f64::from(self.center));
-        scaled_exp(BIAS - self.exponent as i32, z)
+        libm::exp(z - f64::from(self.exponent) * core::f64::consts::LN_2) * power_of_two(BIAS)
     }
 }
 
@@ -232,27 +232,6 @@ impl Normalizer {
         }
     }
 
-    /// [`Normalizer::of_segments`] of narrow rows, whose terms are computed; or nothing, if one has to be looked at alone.
-    #[inline(always)]
-    pub fn of_narrow<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<[Self; TOGETHER]> {
-        if scale.is_plain(rows.magnitude(s)) {
-            rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
-        } else if scale.is_plain(rows.magnitude_of_unmasked(s)) {
-            rows.map_terms(s, &Term::<S, C, false>::new(s, Shift::PLAIN, scale));
-        } else {
-            return None;
-        }
-        let mut known = [Self { shift: Shift::PLAIN, sum: 0.0 }; TOGETHER];
-        for (known, sum) in known.iter_mut().zip(rows.term_columns(s).sums(s)) {
-            // A NaN, or nothing but -inf.
-            if sum.is_nan() || sum == 0.0 {
-                return None;
-            }
-            known.sum = sum;
-        }
-        Some(known)
-    }
-
     #[inline]
     pub fn merge(self, other: Self, scale: impl Scale) -> Self {
         let (upper, lower) =
@@ -277,6 +256,32 @@ impl Normalizer {
         let value = if center.is_infinite() { center } else { value };
         if self.sum.is_nan() { f64::NAN } else { value }
     }
+}
+
+/// The sum of each of some narrow rows, whose terms are computed, with the shift of plain ones; or nothing, if one has to be
+/// looked at alone.
+#[inline(always)]
+pub fn narrow_sums<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<[f64; TOGETHER]> {
+    if scale.is_plain(rows.magnitude(s)) {
+        rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
+    } else if scale.is_plain(rows.magnitude_of_unmasked(s)) {
+        rows.map_terms(s, &Term::<S, C, false>::new(s, Shift::PLAIN, scale));
+    } else {
+        return None;
+    }
+    let sums = rows.term_columns(s).sums(s);
+    // There is no NaN, and not nothing but -inf.
+    all_positive(&sums).then_some(sums)
+}
+
+/// Whether all are larger than 0, and none is NaN.
+#[inline(always)]
+pub fn all_positive(numbers: &[f64; TOGETHER]) -> bool {
+    let mut all = true;
+    for &number in numbers {
+        all &= number > 0.0;
+    }
+    all
 }
 
 /// What a row becomes that has no distribution, given the sum of its terms, and the choice for rows that are all -inf.

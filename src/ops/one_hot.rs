@@ -30,6 +30,7 @@ impl Default for First {
 
 impl<E: Element> Reduce<E> for OneHot {
     type Partial = First;
+    type Narrow = ();
 
     #[inline(always)]
     fn segments<S: Simd>(&self, s: S, at: usize, segments: &mut [impl Span<E>], known: &mut [First]) {

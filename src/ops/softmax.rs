@@ -34,7 +34,7 @@ use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, Simd};
 use crate::span::Span;
 
-use super::normalizer::{Normalizer, Shift, Term, degenerate};
+use super::normalizer::{Normalizer, Shift, Term, degenerate, narrow_sums};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -186,6 +186,7 @@ struct AtTemperature<C> {
 
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Normalizer;
+    type Narrow = [f64; TOGETHER];
 
     #[inline(always)]
     fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Normalizer]) {
@@ -193,8 +194,8 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<[Normalizer; TOGETHER]> {
-        Normalizer::of_narrow(s, rows, self.scale)
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<[f64; TOGETHER]> {
+        narrow_sums(s, rows, self.scale)
     }
 
     #[inline(always)]
@@ -245,10 +246,10 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     }
 
     #[inline(always)]
-    fn finish_narrow<S: Simd>(&self, s: S, known: &[Normalizer; TOGETHER], rows: &mut Narrow) {
+    fn finish_narrow<S: Simd>(&self, s: S, sums: &[f64; TOGETHER], rows: &mut Narrow) {
         let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
         for i in 0..TOGETHER {
-            (hi[i], lo[i]) = in_two(1.0 / known[i].sum);
+            (hi[i], lo[i]) = in_two(1.0 / sums[i]);
         }
         rows.finish_terms(s, |row| Factor { hi: s.splat(hi[row]), lo: s.splat(lo[row]) });
     }
