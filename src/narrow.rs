@@ -25,6 +25,7 @@ pub struct Narrow {
     x: Flat,
     terms: Flat,
     y: Flat,
+    columns: Columns,
     cols: usize,
 }
 
@@ -38,7 +39,8 @@ impl Narrow {
     pub fn new(cols: usize) -> Self {
         assert!(cols <= COLS);
         let zeros = [[0.0; LANES]; VECTORS];
-        Self { x: zeros, terms: zeros, y: zeros, cols }
+        let columns = Columns { lanes: [[0.0; LANES]; COLS], cols };
+        Self { x: zeros, terms: zeros, y: zeros, columns, cols }
     }
 
     /// Takes the elements of some rows, of which the first is this one.
@@ -86,8 +88,9 @@ impl Narrow {
 
     /// The elements.
     #[inline(always)]
-    pub fn columns<S: Simd>(&self, s: S) -> Columns {
-        Columns::new(s, &self.x, self.cols)
+    pub fn columns<S: Simd>(&mut self, s: S) -> &mut Columns {
+        self.columns.transpose(s, &self.x);
+        &mut self.columns
     }
 
     /// Computes a term from each element.
@@ -103,8 +106,9 @@ impl Narrow {
 
     /// The terms.
     #[inline(always)]
-    pub fn term_columns<S: Simd>(&self, s: S) -> Columns {
-        Columns::new(s, &self.terms, self.cols)
+    pub fn term_columns<S: Simd>(&mut self, s: S) -> &mut Columns {
+        self.columns.transpose(s, &self.terms);
+        &mut self.columns
     }
 
     /// Replaces each element by something that is computed from its term, with a map for each row.
@@ -141,21 +145,19 @@ pub struct Columns {
 
 impl Columns {
     #[inline(always)]
-    fn new<S: Simd>(s: S, rows: &Flat, cols: usize) -> Self {
+    fn transpose<S: Simd>(&mut self, s: S, rows: &Flat) {
         let rows = rows.as_flattened();
-        let mut lanes = [[0.0; LANES]; COLS];
         for row in (0..LANES).step_by(BLOCK) {
-            for col in (0..cols).step_by(BLOCK) {
+            for col in (0..self.cols).step_by(BLOCK) {
                 let mut block = [[0.0; BLOCK]; BLOCK];
                 for (i, block) in block.iter_mut().enumerate() {
-                    block.copy_from_slice(&rows[(row + i) * cols + col..][..BLOCK]);
+                    block.copy_from_slice(&rows[(row + i) * self.cols + col..][..BLOCK]);
                 }
-                for (block, column) in s.transpose(block).iter().zip(&mut lanes[col..col + BLOCK]) {
+                for (block, column) in s.transpose(block).iter().zip(&mut self.lanes[col..col + BLOCK]) {
                     column[row..row + BLOCK].copy_from_slice(block);
                 }
             }
         }
-        Self { lanes, cols }
     }
 
     /// Replaces each element.
@@ -177,34 +179,48 @@ impl Columns {
         largest
     }
 
-    /// Makes those 0 that are equal to the element of this vector in their lane, and counts them.
-    #[inline(always)]
-    pub fn remove<S: Simd>(&mut self, s: S, elements: S::F32) -> S::F32 {
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
-        let mut count = zero;
-        for column in &mut self.lanes[..self.cols] {
-            let x = s.load(column);
-            let equal = x.equals(elements);
-            *column = equal.select(zero, x).to_array();
-            count = count + equal.select(one, zero);
-        }
-        count
-    }
-
     /// The sum of each row: as [`lanes::map_sum`](crate::lanes::map_sum).
     #[inline(always)]
     pub fn sums<S: Simd>(&self, s: S) -> [f64; LANES] {
-        let mut sums = [s.zero_f64(); LANES];
-        for (sum, column) in sums.iter_mut().zip(&self.lanes[..self.cols]) {
+        let mut halves = [s.zero_f64(); COLS / 2];
+        let (first, second) = self.lanes[..self.cols].split_at(self.cols.min(COLS / 2));
+        for (sum, column) in halves.iter_mut().zip(first) {
             *sum = s.load(column).widen();
         }
-        let mut width = LANES / 2;
-        while width > 0 {
-            for i in 0..width.min(self.cols) {
-                sums[i] = sums[i] + sums[i + width];
-            }
-            width /= 2;
+        for (sum, column) in halves.iter_mut().zip(second) {
+            *sum = *sum + s.load(column).widen();
         }
-        sums[0].to_array()
+        fold(halves)
     }
+
+    /// The same, without those that are equal to the element of this vector in their lane, which are counted.
+    #[inline(always)]
+    pub fn sums_without<S: Simd>(&self, s: S, elements: S::F32) -> ([f64; LANES], [f32; LANES]) {
+        let mut halves = [s.zero_f64(); COLS / 2];
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let mut count = zero;
+        let (first, second) = self.lanes[..self.cols].split_at(self.cols.min(COLS / 2));
+        for columns in [first, second] {
+            for (sum, column) in halves.iter_mut().zip(columns) {
+                let x = s.load(column);
+                let equal = x.equals(elements);
+                *sum = *sum + equal.select(zero, x).widen();
+                count = count + equal.select(one, zero);
+            }
+        }
+        (fold(halves), count.to_array())
+    }
+}
+
+/// The rest of the tree.
+#[inline(always)]
+fn fold<F: F64>(mut sums: [F; COLS / 2]) -> [f64; LANES] {
+    let mut width = COLS / 4;
+    while width > 0 {
+        for i in 0..width {
+            sums[i] = sums[i] + sums[i + width];
+        }
+        width /= 2;
+    }
+    sums[0].to_array()
 }

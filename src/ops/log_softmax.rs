@@ -246,19 +246,20 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowSums> {
-        let mut columns = rows.columns(s);
-        let maxima = columns.max(s);
-        if self.scale.is_plain(rows.magnitude(s)) {
-            columns.map(s, &Term::<S, C, true>::new(s, Shift::PLAIN, self.scale));
-        } else if self.scale.is_plain(rows.magnitude_of_unmasked(s)) {
-            columns.map(s, &Term::<S, C, false>::new(s, Shift::PLAIN, self.scale));
-        } else {
+        let plain = self.scale.is_plain(rows.magnitude(s));
+        if !plain && !self.scale.is_plain(rows.magnitude_of_unmasked(s)) {
             return None;
         }
+        let columns = rows.columns(s);
+        let maxima = columns.max(s);
+        if plain {
+            columns.map(s, &Term::<S, C, true>::new(s, Shift::PLAIN, self.scale));
+        } else {
+            columns.map(s, &Term::<S, C, false>::new(s, Shift::PLAIN, self.scale));
+        }
         let tops = columns.max(s);
-        let counts = columns.remove(s, tops).to_array();
-        let mut known =
-            NarrowSums { maxima: maxima.to_array(), tops: [0.0; TOGETHER], others: columns.sums(s) };
+        let (others, counts) = columns.sums_without(s, tops);
+        let mut known = NarrowSums { maxima: maxima.to_array(), tops: [0.0; TOGETHER], others };
         for (i, top) in tops.to_array().into_iter().enumerate() {
             known.tops[i] = f64::from(top);
             known.others[i] += f64::from(counts[i] - 1.0) * known.tops[i];
