@@ -186,6 +186,9 @@ fn load<'a, S: Simd, E: Element>(
     }
 }
 
+/// Room for rows that are done together, and for what is known of them.
+type Several<R, K> = ([R; TOGETHER], [K; TOGETHER]);
+
 struct Transformations<'a, 'o, E: Element, T> {
     rows: Grid<'a, E>,
     operation: &'o T,
@@ -199,7 +202,8 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
     fn run<S: Simd>(mut self, s: S) {
         let (rows, cols) = self.rows.shape();
         let together = together(rows, cols);
-        let mut narrow = None;
+        // Room for several rows; a row alone is not to wait until it has been cleared.
+        let (mut narrow, mut several) = (None, None);
         while self.rows() > 0 {
             if self.rows() >= TOGETHER && cols <= narrow::COLS {
                 let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
@@ -210,16 +214,17 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
                     continue;
                 }
             }
-            // A row alone is not to wait for what only several need.
-            let (mut one, mut several);
+            let mut one;
             let count = together.min(self.rows());
             let (rows, known) = if count == 1 {
                 one = (self.rows.next_row().expect("counted"), T::Partial::default());
                 (slice::from_mut(&mut one.0), slice::from_mut(&mut one.1))
             } else {
-                several = (<[Write<E>; TOGETHER]>::default(), [T::Partial::default(); TOGETHER]);
-                several.0[..count].fill_with(|| self.rows.next_row().expect("counted"));
-                (&mut several.0[..count], &mut several.1[..count])
+                let (rows, known) = several.get_or_insert_with(Several::default);
+                for row in &mut rows[..count] {
+                    *row = self.rows.next_row().expect("counted");
+                }
+                (&mut rows[..count], &mut known[..count])
             };
             row::transform_rows(s, rows, known, self.operation);
         }
@@ -275,7 +280,7 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let cols = self.rows.cols();
-        let mut narrow = None;
+        let (mut narrow, mut several) = (None, None);
         let together = together(self.rows.rows(), cols);
         for out in self.out.chunks_mut(together) {
             if out.len() == TOGETHER && cols <= narrow::COLS {
@@ -287,16 +292,16 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
                     continue;
                 }
             }
-            // A row alone is not to wait for what only several need.
-            let (mut one, mut several);
+            let mut one;
             let (rows, known) = if let [_] = out {
                 one = (next_row(&mut self.rows), R::Partial::default());
                 (slice::from_mut(&mut one.0), slice::from_mut(&mut one.1))
             } else {
-                several = ([Read::default(); TOGETHER], [R::Partial::default(); TOGETHER]);
-                let rows = &mut several.0[..out.len()];
-                rows.fill_with(|| next_row(&mut self.rows));
-                (rows, &mut several.1[..out.len()])
+                let (rows, known) = several.get_or_insert_with(Several::default);
+                for row in &mut rows[..out.len()] {
+                    *row = next_row(&mut self.rows);
+                }
+                (&mut rows[..out.len()], &mut known[..out.len()])
             };
             self.operation.segments(s, 0, rows, known);
             for (out, known) in out.iter_mut().zip(known) {
