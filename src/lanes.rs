@@ -284,6 +284,11 @@ fn two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) ->
         s.prefetch(ahead);
         s.prefetch(ahead.wrapping_add(1));
     }
+    if rest.result != 0 {
+        let result = rest.vectors.as_ptr().wrapping_byte_offset(rest.result);
+        s.prefetch(result);
+        s.prefetch(result.wrapping_add(1));
+    }
     let terms = map.apply(s, rest.front::<S, 2>(s).expect("a group"));
     span.put::<S, 2>(terms);
     terms[0] + terms[1]

@@ -92,12 +92,12 @@ pub fn transform_rows<S: Simd, E: Element, T: Transform<E>>(
         // A row alone is not to wait for what only several need.
         let (mut one, mut several);
         let spans = if let [row] = &*rows {
-            one = [row.rest()];
+            one = [row.read()];
             &mut one[..]
         } else {
             several = [Read::default(); TOGETHER];
             for (span, row) in several.iter_mut().zip(&*rows) {
-                *span = row.rest();
+                *span = row.read();
             }
             &mut several[..rows.len()]
         };

@@ -54,13 +54,15 @@ pub struct Read<'a, E> {
     pub tail: &'a [E],
     /// How many elements come next, right behind in memory or nearly so: worth fetching.
     pub next: usize,
+    /// How far from an element, in bytes, its result will be: worth fetching too. 0 if there is none, or in place.
+    pub result: isize,
 }
 
 impl<'a, E: Element> Read<'a, E> {
     #[inline(always)]
     pub fn new(row: &'a [E]) -> Self {
         let (vectors, tail) = row.as_chunks();
-        Self { vectors, tail, next: 0 }
+        Self { vectors, tail, next: 0, result: 0 }
     }
 
     /// The same, with so many elements that come next.
@@ -116,7 +118,7 @@ impl<'a, E: Element> Read<'a, E> {
         }
         let (first, second) = self.vectors.split_at(mid / LANES);
         let next = self.len() - mid + self.next;
-        (Self { vectors: first, tail: &[], next }, Self { vectors: second, ..self })
+        (Self { vectors: first, tail: &[], next, ..self }, Self { vectors: second, ..self })
     }
 }
 
@@ -217,7 +219,7 @@ pub struct Write<'a, E> {
 
 impl<E> Default for Read<'_, E> {
     fn default() -> Self {
-        Self { vectors: &[], tail: &[], next: 0 }
+        Self { vectors: &[], tail: &[], next: 0, result: 0 }
     }
 }
 
@@ -275,6 +277,12 @@ impl<'a, E: Element> Write<'a, E> {
         (first.before(self.len - mid + self.next), second.before(self.next))
     }
 
+    /// What has not been passed yet, to be read before it is written.
+    #[inline(always)]
+    pub fn read(&self) -> Read<'_, E> {
+        Read { result: (self.to.addr() as isize).wrapping_sub(self.from.addr() as isize), ..self.rest() }
+    }
+
     /// What a pass has written, to be passed once more, in place.
     ///
     /// # Panics
@@ -300,7 +308,7 @@ impl<E: Element> Span<E> for Write<'_, E> {
         unsafe {
             let vectors = slice::from_raw_parts(self.from, self.vectors);
             let tail = slice::from_raw_parts(self.from.add(self.vectors).cast(), self.tail);
-            Read { vectors, tail, next: self.next }
+            Read { vectors, tail, next: self.next, result: 0 }
         }
     }
 
