@@ -12,7 +12,13 @@ use crate::simd::{F32, F64, LANES, Mask, Simd};
 use crate::span::{Read, Span};
 
 /// Vectors whose terms are added in `f32`.
-pub const GROUP: usize = 8;
+const GROUP: usize = 8;
+
+/// As many elements.
+pub const GROUP_LEN: usize = GROUP * LANES;
+
+/// Groups of a segment.
+pub const GROUPS: usize = 32;
 
 /// How many vectors ahead memory is fetched while a sum is computed: a segment of 4096 elements, so that the pass for its
 /// maximum or magnitude, which takes little time to compute, need not wait for memory either. Not beyond what there is: to
@@ -215,30 +221,59 @@ impl<S: Simd> Total<S> for Sum<S> {
     }
 }
 
-/// Their sum, and the largest sum of a group's lane, which no term is larger than if none is negative.
-pub struct Bounded<S: Simd> {
-    sum: Sum<S>,
-    bound: S::F32,
+/// The groups themselves, up to so many, to be added when all are there.
+pub struct Groups<S: Simd, const MOST: usize = GROUPS> {
+    lanes: [S::F32; MOST],
+    len: usize,
 }
 
-impl<S: Simd> Bounded<S> {
+impl<S: Simd, const MOST: usize> Groups<S, MOST> {
     #[inline(always)]
     pub fn new(s: S) -> Self {
-        Self { sum: Sum::new(s), bound: s.splat(0.0) }
+        Self { lanes: [s.splat(0.0); MOST], len: 0 }
     }
 
-    /// The sum and the bound.
     #[inline(always)]
-    pub fn sum_and_bound(self) -> (f64, f32) {
-        (self.sum.sum(), self.bound.reduce_max())
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// As [`Sum::sum`].
+    #[inline(always)]
+    pub fn sum(&self, s: S) -> f64 {
+        let mut sum = Sum::new(s);
+        for group in &self.lanes[..self.len] {
+            sum.add(*group);
+        }
+        sum.sum()
+    }
+
+    /// The largest sum of a group's lane, which no term is larger than if none is negative. NaN is passed over.
+    #[inline(always)]
+    pub fn bound(&self, s: S) -> f32 {
+        let mut bound = s.splat(0.0);
+        for group in &self.lanes[..self.len] {
+            bound = group.max(bound);
+        }
+        bound.reduce_max()
+    }
+
+    /// Puts the only group of others in the place of one of these.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such group, here or there.
+    #[inline(always)]
+    pub fn replace(&mut self, group: usize, other: &Groups<S, 1>) {
+        self.lanes[..self.len][group] = other.lanes[..other.len][0];
     }
 }
 
-impl<S: Simd> Total<S> for Bounded<S> {
+impl<S: Simd, const MOST: usize> Total<S> for Groups<S, MOST> {
     #[inline(always)]
     fn add(&mut self, group: S::F32) {
-        self.sum.add(group);
-        self.bound = group.max(self.bound);
+        self.lanes[self.len] = group;
+        self.len += 1;
     }
 }
 

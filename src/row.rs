@@ -6,14 +6,15 @@
 use core::slice;
 
 use crate::element::Element;
+use crate::lanes::{GROUP_LEN, GROUPS};
 use crate::narrow::Narrow;
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, LANES, Simd};
 use crate::span::{Read, Span, Write};
 use crate::threads::{Divide, Workers};
 
-/// Elements of a segment: as many as stay in the first-level cache between its first pass and its exponentials.
-pub const SEGMENT: usize = 4096;
+/// Elements of a segment, 4096: as many as stay in the first-level cache between its first pass and its exponentials.
+pub const SEGMENT: usize = GROUPS * GROUP_LEN;
 
 /// Segments whose partial results are kept at a time, on the stack.
 pub const WINDOW: usize = 64;

@@ -8,7 +8,8 @@
 //!   `e`, `(z_i - m/T) - L` with `L = log1p(S' / e)`, where `S'` is the sum of the other terms, which never contained `e`.
 //!
 //! Which one a segment goes shows when it has been summed: the largest sum of a lane of a group is a bound for any
-//! term of it, and costs nothing. Short rows always have their maximum set apart; few of them are flat.
+//! term of it, and costs nothing. Where it must be apart, the group of the maximum is summed again
+//! without it. Short rows always have their maximum set apart; few of them are flat.
 //!
 //! # Error
 //!
@@ -32,7 +33,7 @@ use core::mem::MaybeUninit;
 use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
-use crate::lanes::{self, Bounded, Map, Sum, Total};
+use crate::lanes::{self, GROUP_LEN, Groups, Map, Sum, Total};
 use crate::math::double::{in_two, ln_or_ln_1p};
 use crate::narrow::Narrow;
 use crate::row::{Reduce, TOGETHER, Transform};
@@ -229,6 +230,7 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     #[inline(always)]
     fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Sums]) {
         let all_plain = self.scale.is_plain(lanes::magnitude(s, segments));
+        let mut groups = None;
         for i in 0..segments.len() {
             let segment = segments[i].rest();
             known[i] = match Look::at(s, segments, i, all_plain, self.scale) {
@@ -236,9 +238,9 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
                     let max = lanes::max_reduce(s, segment);
                     self.short(s, segment, max, Shift::PLAIN)
                 }
-                Look::Plain => self.long(s, segment, None, Shift::PLAIN),
+                Look::Plain => self.long(s, segment, None, Shift::PLAIN, &mut groups),
                 Look::Shifted(max, shift) if segment.len() <= SHORT => self.short(s, segment, max, shift),
-                Look::Shifted(max, shift) => self.long(s, segment, Some(max), shift),
+                Look::Shifted(max, shift) => self.long(s, segment, Some(max), shift, &mut groups),
                 Look::Degenerate(found) => Sums::flat(found),
             };
         }
@@ -318,29 +320,38 @@ impl<C: Scale> AtTemperature<C> {
         Sums { others: Normalizer { shift, sum }, apart: max, top }
     }
 
-    /// Reads any segment, whose maximum may be known.
+    /// Reads any segment, whose maximum may be known, with room for its groups.
     #[inline(always)]
     fn long<S: Simd, E: Element>(
         &self,
         s: S,
-        mut segment: Read<'_, E>,
+        segment: Read<'_, E>,
         max: Option<f32>,
         shift: Shift,
+        groups: &mut Option<Groups<S>>,
     ) -> Sums {
-        let mut total = Bounded::new(s);
-        exp_sum(s, &mut { segment }, max.is_none(), shift, self.scale, &mut total);
-        let (sum, bound) = total.sum_and_bound();
-        if sum.is_nan() || sum >= FLAT * f64::from(bound) {
+        // Short rows are not to wait until it has been cleared.
+        let groups = match groups {
+            Some(groups) => groups,
+            None => groups.insert(Groups::new(s)),
+        };
+        groups.clear();
+        exp_sum(s, &mut { segment }, max.is_none(), shift, self.scale, groups);
+        let sum = groups.sum(s);
+        if sum.is_nan() || sum >= FLAT * f64::from(groups.bound(s)) {
             return Sums::flat(Normalizer { shift, sum });
         }
+        // The group of the maximum is replaced by its others, and by those that are as large.
         let max = max.unwrap_or_else(|| lanes::max_reduce(s, segment));
-        // All but one of those that are as large.
-        let many = f64::from(lanes::count(s, segment, max) - 1);
-        let others = Others { term: Term::<S, C, false>::new(s, shift, self.scale), max: s.splat(max) };
-        let mut total = Sum::new(s);
-        lanes::map_sum(s, &mut segment, f32::NEG_INFINITY, others, &mut total);
+        let at = lanes::position(s, segment, max) / GROUP_LEN;
+        let (_, rest) = segment.split_at(at * GROUP_LEN);
+        let (with, _) = rest.split_at(rest.len().min(GROUP_LEN));
+        let term = Term::<S, C, false>::new(s, shift, self.scale);
+        let mut others = Groups::new(s);
+        lanes::map_sum(s, &mut { with }, f32::NEG_INFINITY, Others { term, max: s.splat(max) }, &mut others);
         let top = shift.term(max, self.scale);
-        let sum = total.sum() + many * top;
+        groups.replace(at, &others);
+        let sum = groups.sum(s) + f64::from(lanes::count(s, with, max) - 1) * top;
         Sums { others: Normalizer { shift, sum }, apart: max, top }
     }
 }
