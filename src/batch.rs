@@ -4,11 +4,10 @@
 //! for each part of a row that is split over threads).
 
 use core::mem::MaybeUninit;
-use core::slice;
 
 use crate::element::Element;
 use crate::narrow::{self, Narrow};
-use crate::row::{self, SEGMENT, Summarize, TOGETHER, Transform};
+use crate::row::{self, Alone, SEGMENT, Summarize, TOGETHER, Transform};
 use crate::rows::{RowSlots, Rows, RowsMut};
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, Simd};
@@ -200,9 +199,8 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let (rows, cols) = self.rows.shape();
-        let together = together(rows, cols);
-        // Room for several rows; a row alone is not to wait until it has been cleared.
+        let (_, cols) = self.rows.shape();
+        let together = together(cols);
         let (mut narrow, mut several) = (None, None);
         while self.rows() > 0 {
             if self.rows() >= TOGETHER && cols <= narrow::COLS {
@@ -214,18 +212,12 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
                     continue;
                 }
             }
-            let mut one;
             let count = together.min(self.rows());
-            let (rows, known) = if count == 1 {
-                one = (self.rows.next_row().expect("counted"), T::Partial::default());
-                (slice::from_mut(&mut one.0), slice::from_mut(&mut one.1))
-            } else {
-                let (rows, known) = several.get_or_insert_with(Several::default);
-                for row in &mut rows[..count] {
-                    *row = self.rows.next_row().expect("counted");
-                }
-                (&mut rows[..count], &mut known[..count])
-            };
+            let (rows, known) = several.get_or_insert_with(Several::default);
+            let (rows, known) = (&mut rows[..count], &mut known[..count]);
+            for row in &mut *rows {
+                *row = self.rows.next_row().expect("counted");
+            }
             row::transform_rows(s, rows, known, self.operation);
         }
     }
@@ -246,9 +238,13 @@ impl<E: Element, T: Transform<E>> Divide for Transformations<'_, '_, E, T> {
         Ok((Self { rows: first, ..self }, Self { rows: second, ..self }))
     }
 
-    fn run(self, machine: Machine) {
+    fn run(mut self, machine: Machine) {
         if self.rows.shape().1 <= SEGMENT {
-            machine.run(self);
+            if self.rows() > 1 {
+                machine.run(self);
+            } else if let Some(row) = self.rows.next_row() {
+                machine.run(Alone { row, operation: self.operation });
+            }
         } else {
             self.run_each(Workers { machine, parallel: false });
         }
@@ -281,7 +277,7 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
     fn run<S: Simd>(mut self, s: S) {
         let cols = self.rows.cols();
         let (mut narrow, mut several) = (None, None);
-        let together = together(self.rows.rows(), cols);
+        let together = together(cols);
         for out in self.out.chunks_mut(together) {
             if out.len() == TOGETHER && cols <= narrow::COLS {
                 let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
@@ -292,17 +288,11 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
                     continue;
                 }
             }
-            let mut one;
-            let (rows, known) = if let [_] = out {
-                one = (next_row(&mut self.rows), R::Partial::default());
-                (slice::from_mut(&mut one.0), slice::from_mut(&mut one.1))
-            } else {
-                let (rows, known) = several.get_or_insert_with(Several::default);
-                for row in &mut rows[..out.len()] {
-                    *row = next_row(&mut self.rows);
-                }
-                (&mut rows[..out.len()], &mut known[..out.len()])
-            };
+            let (rows, known) = several.get_or_insert_with(Several::default);
+            let (rows, known) = (&mut rows[..out.len()], &mut known[..out.len()]);
+            for row in &mut *rows {
+                *row = next_row(&mut self.rows);
+            }
             self.operation.segments(s, 0, rows, known);
             for (out, known) in out.iter_mut().zip(known) {
                 *out = self.operation.result(*known);
@@ -319,9 +309,8 @@ fn next_row<'a, E: Element>(rows: &mut Rows<'a, E>) -> Read<'a, E> {
 
 /// How many rows are done together: as many as stay in the first-level cache.
 #[inline(always)]
-fn together(rows: usize, cols: usize) -> usize {
-    // A row alone has no time for a division.
-    if rows < 2 { 1 } else { (SEGMENT / cols.max(1)).clamp(1, TOGETHER) }
+fn together(cols: usize) -> usize {
+    (SEGMENT / cols.max(1)).clamp(1, TOGETHER)
 }
 
 impl<E: Element, R: Summarize<E>> Divide for Reductions<'_, '_, E, R> {
@@ -338,9 +327,14 @@ impl<E: Element, R: Summarize<E>> Divide for Reductions<'_, '_, E, R> {
         Ok((Self { rows: rows.0, out: out.0, ..self }, Self { rows: rows.1, out: out.1, ..self }))
     }
 
-    fn run(self, machine: Machine) {
+    fn run(mut self, machine: Machine) {
         if self.rows.cols() <= SEGMENT {
-            machine.run(self);
+            if let [out] = self.out {
+                let row = next_row(&mut self.rows);
+                *out = self.operation.result(machine.run(Alone { row, operation: self.operation }));
+            } else {
+                machine.run(self);
+            }
         } else {
             self.run_each(Workers { machine, parallel: false });
         }

@@ -90,23 +90,41 @@ pub fn transform_rows<S: Simd, E: Element, T: Transform<E>>(
         rows.iter_mut().for_each(Write::rewind);
         operation.finish(s, known, Some(known), 0, rows);
     } else {
-        // A row alone is not to wait for what only several need.
-        let (mut one, mut several);
-        let spans = if let [row] = &*rows {
-            one = [row.read()];
-            &mut one[..]
-        } else {
-            several = [Read::default(); TOGETHER];
-            for (span, row) in several.iter_mut().zip(&*rows) {
-                *span = row.read();
-            }
-            &mut several[..rows.len()]
-        };
-        operation.segments(s, 0, spans, known);
+        let mut spans = [Read::default(); TOGETHER];
+        for (span, row) in spans.iter_mut().zip(&*rows) {
+            *span = row.read();
+        }
+        operation.segments(s, 0, &mut spans[..rows.len()], known);
         operation.finish(s, known, None, 0, rows);
     }
     for row in rows {
         assert!(row.rest().is_empty(), "an operation has left something");
+    }
+}
+
+/// A row of one segment, alone.
+pub struct Alone<'o, R, T> {
+    pub row: R,
+    pub operation: &'o T,
+}
+
+/// Reads it.
+impl<E: Element, R: Reduce<E>> Kernel for Alone<'_, Read<'_, E>, R> {
+    type Output = R::Partial;
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) -> R::Partial {
+        reduce_segment(s, 0, &mut self.row, self.operation)
+    }
+}
+
+/// Reads and writes it.
+impl<E: Element, T: Transform<E>> Kernel for Alone<'_, Write<'_, E>, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        transform_rows(s, slice::from_mut(&mut self.row), &mut [T::Partial::default()], self.operation);
     }
 }
 
