@@ -21,8 +21,8 @@ pub const GROUP_LEN: usize = GROUP * LANES;
 pub const GROUPS: usize = 32;
 
 /// How many vectors ahead memory is fetched while a sum is computed: a segment of 4096 elements, so that the pass for its
-/// maximum or magnitude, which takes little time to compute, need not wait for memory either. Not beyond what there is: to
-/// look for a page that does not exist takes longer than all terms of a row of 128.
+/// maximum or magnitude, which takes little time to compute, need not wait for memory either. Not beyond what there is: a
+/// processor looks long for a page that does not exist.
 const AHEAD: usize = 256;
 
 /// What happens to each vector of a span.

@@ -41,7 +41,7 @@ use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, LANES, Mask, Simd};
 use crate::span::{Read, Span};
 
-use super::normalizer::{Look, Normalizer, Shift, Term, all_positive, degenerate, exp_sum};
+use super::normalizer::{Look, Normalizer, Shift, Term, all_positive, degenerate, exp_sum, narrow_are_plain};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -248,10 +248,7 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowSums> {
-        let plain = self.scale.is_plain(rows.magnitude(s));
-        if !plain && !self.scale.is_plain(rows.magnitude_of_unmasked(s)) {
-            return None;
-        }
+        let plain = narrow_are_plain(s, rows, self.scale)?;
         let columns = rows.columns(s);
         let maxima = columns.max(s);
         if plain {

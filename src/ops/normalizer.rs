@@ -258,16 +258,26 @@ impl Normalizer {
     }
 }
 
+/// Whether narrow rows are plain, or else are beside masks; or nothing, if one has to be looked at alone.
+#[inline(always)]
+pub fn narrow_are_plain<S: Simd>(s: S, rows: &Narrow, scale: impl Scale) -> Option<bool> {
+    if scale.is_plain(rows.magnitude(s)) {
+        Some(true)
+    } else if scale.is_plain(rows.magnitude_of_unmasked(s)) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
 /// The sum of each of some narrow rows, whose terms are computed, with the shift of plain ones; or nothing, if one has to be
 /// looked at alone.
 #[inline(always)]
 pub fn narrow_sums<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<[f64; TOGETHER]> {
-    if scale.is_plain(rows.magnitude(s)) {
+    if narrow_are_plain(s, rows, scale)? {
         rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
-    } else if scale.is_plain(rows.magnitude_of_unmasked(s)) {
-        rows.map_terms(s, &Term::<S, C, false>::new(s, Shift::PLAIN, scale));
     } else {
-        return None;
+        rows.map_terms(s, &Term::<S, C, false>::new(s, Shift::PLAIN, scale));
     }
     let sums = rows.term_columns(s).sums(s);
     // There is no NaN, and not nothing but -inf.
