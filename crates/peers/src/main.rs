@@ -112,8 +112,7 @@ fn measure(operation: Operation, cell: &Cell, arguments: &Arguments) -> Result<V
 /// All results are those of the first candidate, as far as single precision goes: some of the peers sum in f32.
 fn compare(candidates: &[Candidate], operation: Operation, cell: &Cell, buffers: &mut Buffers) -> Result<()> {
     let tolerance = |want: f32| match operation {
-        // Not every peer has probabilities below the normal floats.
-        Operation::Softmax => want.abs() * 2e-4 + f32::MIN_POSITIVE,
+        Operation::Softmax => want.abs() * 2e-4,
         Operation::LogSoftmax | Operation::Logsumexp => 2e-4 * want.abs().max(1.0),
     };
     let mut expected: Option<Vec<f32>> = None;

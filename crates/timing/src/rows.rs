@@ -15,14 +15,14 @@ pub enum Logits {
     Masked,
     /// The same, and one logit of each row is 30: it has all but nothing of the probability
     Peaked,
-    /// Uniform in [-60, 60)
+    /// Uniform in [-40, 40): as far as all peers go
     Wide,
 }
 
 impl Logits {
     /// Puts logits into rows.
     pub fn fill(self, elements: &mut [f32], cols: usize) {
-        let scale = if self == Self::Wide { 6.0 } else { 1.0 };
+        let scale = if self == Self::Wide { 4.0 } else { 1.0 };
         elements.iter_mut().zip(uniform(1)).for_each(|(element, logit)| *element = scale * logit);
         let mut random = fastrand::Rng::with_seed(2);
         for row in elements.chunks_mut(cols) {
