@@ -5,13 +5,14 @@
 
 use core::mem::MaybeUninit;
 
+use crate::caches;
 use crate::element::Element;
 use crate::narrow::{self, Narrow};
 use crate::row::{self, Alone, SEGMENT, Summarize, TOGETHER, Transform};
 use crate::rows::{RowSlots, Rows, RowsMut};
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, Simd};
-use crate::span::{self, Read, Write};
+use crate::span::{self, Fence, Read, Slots, Write};
 use crate::threads::{Divide, GRAIN, Workers};
 use crate::{Error, Isa};
 
@@ -40,6 +41,8 @@ use crate::{Error, Isa};
 #[derive(Debug, Clone, Copy)]
 pub struct Engine {
     workers: Workers,
+    /// The caller's choice, in bytes.
+    stream_from: Option<usize>,
 }
 
 impl Default for Engine {
@@ -52,7 +55,7 @@ impl Engine {
     /// The best instruction set of this CPU, on the caller's rayon pool.
     #[must_use]
     pub fn new() -> Self {
-        Self { workers: Workers { machine: Machine::detect(), parallel: true } }
+        Self { workers: Workers { machine: Machine::detect(), parallel: true }, stream_from: None }
     }
 
     /// The same on another instruction set.
@@ -62,13 +65,28 @@ impl Engine {
     /// [`Error::IsaUnavailable`] if this CPU or this build does not have it.
     pub fn with_isa(self, isa: Isa) -> Result<Self, Error> {
         let machine = Machine::new(isa).ok_or(Error::IsaUnavailable { isa })?;
-        Ok(Self { workers: Workers { machine, ..self.workers } })
+        Ok(Self { workers: Workers { machine, ..self.workers }, ..self })
     }
 
     /// The same on the calling thread alone.
     #[must_use]
     pub fn serial(self) -> Self {
-        Self { workers: Workers { parallel: false, ..self.workers } }
+        Self { workers: Workers { parallel: false, ..self.workers }, ..self }
+    }
+
+    /// The same with another size, in bytes, from which on the results of a call are written past the caches.
+    ///
+    /// Results that do not fit are in memory before anybody reads them; then it is faster not to fetch the memory that they
+    /// go to first, and not to drive out what is in the caches. By default that is done from the size of the last-level cache
+    /// on, or from twelve times the second-level one if that is less. 0 is for results that nobody is going to read soon,
+    /// `usize::MAX` for those that are always read at once.
+    ///
+    /// Results are the same in any case. Nothing is written past the caches in place, where rows have up to 16 columns, at
+    /// temperature 0, by softmax of rows of more than 262144 columns, and by instruction sets other than [`Isa::Avx2`] and
+    /// [`Isa::Avx512`].
+    #[must_use]
+    pub fn stream_from(self, bytes: usize) -> Self {
+        Self { stream_from: Some(bytes), ..self }
     }
 
     /// The instruction set in use.
@@ -85,6 +103,12 @@ impl Engine {
         operation: &R,
     ) {
         self.run(Reductions { rows, out, operation });
+    }
+
+    /// Whether results of so many bytes go past the caches.
+    fn streams(&self, bytes: usize) -> bool {
+        let large = self.stream_from.map_or_else(|| caches::are_exceeded_by(bytes), |least| bytes >= least);
+        large && self.workers.machine.streams()
     }
 
     fn run(&self, batch: impl Batch) {
@@ -190,6 +214,10 @@ type Several<R, K> = ([R; TOGETHER], [K; TOGETHER]);
 
 struct Transformations<'a, 'o, E: Element, T> {
     rows: Grid<'a, E>,
+    /// Whether results go past the caches.
+    stream: bool,
+    /// Rows that are not parted: all but one of them leave their exponentials where the last one goes.
+    together: usize,
     operation: &'o T,
 }
 
@@ -223,6 +251,35 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
     }
 }
 
+/// Rows of one segment each, with results that go past the caches.
+struct Streams<T>(T);
+
+impl<E: Element, T: Transform<E>> Kernel for Streams<Transformations<'_, '_, E, T>> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        assert!(S::STREAMS && T::STREAMS);
+        let Transformations { mut rows, operation, .. } = self.0;
+        let (mut left, cols) = rows.shape();
+        let together = together(cols);
+        let mut scratch = [const { MaybeUninit::uninit() }; SEGMENT];
+        let mut known = [T::Partial::default(); TOGETHER];
+        let fence = Fence::new(s);
+        while left > 0 {
+            let count = together.min(left);
+            left -= count;
+            let mut several: [Write<'_, E>; TOGETHER] = Default::default();
+            for row in &mut several[..count] {
+                *row = rows.next_row().expect("counted");
+            }
+            let (scratch, several, known) =
+                (Slots::new(&mut scratch), &mut several[..count], &mut known[..count]);
+            row::stream_rows(s, &fence, several, scratch, known, operation);
+        }
+    }
+}
+
 impl<E: Element, T: Transform<E>> Divide for Transformations<'_, '_, E, T> {
     fn elements(&self) -> usize {
         let (rows, cols) = self.rows.shape();
@@ -231,7 +288,7 @@ impl<E: Element, T: Transform<E>> Divide for Transformations<'_, '_, E, T> {
 
     fn halve(self) -> Result<(Self, Self), Self> {
         let half = self.rows() / 2;
-        if half == 0 {
+        if half < self.together {
             return Err(self);
         }
         let (first, second) = self.rows.split_at(half);
@@ -240,7 +297,9 @@ impl<E: Element, T: Transform<E>> Divide for Transformations<'_, '_, E, T> {
 
     fn run(mut self, machine: Machine) {
         if self.rows.shape().1 <= SEGMENT {
-            if self.rows() > 1 {
+            if self.stream {
+                machine.run(Streams(self));
+            } else if self.rows() > 1 {
                 machine.run(self);
             } else if let Some(row) = self.rows.next_row() {
                 machine.run(Alone { row, operation: self.operation });
@@ -257,6 +316,16 @@ impl<E: Element, T: Transform<E>> Batch for Transformations<'_, '_, E, T> {
     }
 
     fn run_each(mut self, workers: Workers) {
+        if self.stream {
+            // What the other rows leave behind on their way is written where the last one goes, again and again.
+            let others = self.rows() - 1;
+            let (mut rows, mut last) = self.rows.split_at(others);
+            let (elements, mut slots) = last.next_row().expect("a row").parts();
+            while let Some(row) = rows.next_row() {
+                row::stream_row(workers, row, slots.part(0..elements.len()), self.operation);
+            }
+            return row::transform_row(workers, Write::apart(elements, slots), self.operation);
+        }
         while let Some(row) = self.rows.next_row() {
             row::transform_row(workers, row, self.operation);
         }
@@ -358,14 +427,26 @@ impl<E: Element, R: Summarize<E>> Batch for Reductions<'_, '_, E, R> {
 pub(crate) trait Place<'a, E: Element> {
     type Written;
 
-    fn transform(self, engine: &Engine, operation: &impl Transform<E>) -> Self::Written;
+    fn transform<T: Transform<E>>(self, engine: &Engine, operation: &T) -> Self::Written;
 }
 
 impl<'a, E: Element> Place<'a, E> for Grid<'a, E> {
     type Written = ();
 
-    fn transform(self, engine: &Engine, operation: &impl Transform<E>) {
-        engine.run(Transformations { rows: self, operation });
+    fn transform<T: Transform<E>>(self, engine: &Engine, operation: &T) {
+        let (rows, cols) = self.shape();
+        let elements = rows * cols;
+        let stream = matches!(self, Grid::Apart(..))
+            && cols > narrow::COLS
+            && row::may_stream::<E, T>(cols)
+            && engine.streams(elements * size_of::<E>());
+        let together = if stream {
+            // Some parts for each thread, and no more rows than it takes.
+            (rows / (4 * engine.workers.threads(elements))).clamp(1, 8)
+        } else {
+            1
+        };
+        engine.run(Transformations { rows: self, stream, together, operation });
     }
 }
 
@@ -410,7 +491,7 @@ impl<'a, E: Element> Place<'a, E> for Uninit<'_, 'a, E> {
     type Written = &'a mut [E];
 
     #[expect(unsafe_code, reason = "the memory is initialised when all of its rows have been written")]
-    fn transform(self, engine: &Engine, operation: &impl Transform<E>) -> &'a mut [E] {
+    fn transform<T: Transform<E>>(self, engine: &Engine, operation: &T) -> &'a mut [E] {
         let to = RowSlots::new(self.to, self.from.cols()).expect("checked by Uninit::new");
         Grid::Apart(self.from, to).transform(engine, operation);
         // SAFETY: the rows are all there is; a batch runs each of its rows, and `row` runs each segment of a row and asserts

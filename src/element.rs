@@ -31,6 +31,9 @@ pub(crate) mod sealed {
 
         fn store<S: Simd>(lanes: S::F32, to: &mut [MaybeUninit<Self>; LANES]);
 
+        /// The same [past the caches](F32::stream).
+        fn stream<S: Simd>(lanes: S::F32, to: &mut [MaybeUninit<Self>; LANES]);
+
         /// Stores the first lanes, as many as `to` is long: fewer than a vector has.
         fn store_partial<S: Simd>(lanes: S::F32, to: &mut [MaybeUninit<Self>]);
     }
@@ -61,6 +64,11 @@ pub(crate) mod sealed {
         #[inline(always)]
         fn store<S: Simd>(lanes: S::F32, to: &mut [MaybeUninit<Self>; LANES]) {
             lanes.store(to);
+        }
+
+        #[inline(always)]
+        fn stream<S: Simd>(lanes: S::F32, to: &mut [MaybeUninit<Self>; LANES]) {
+            lanes.stream(to);
         }
 
         #[inline(always)]

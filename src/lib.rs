@@ -87,6 +87,7 @@
 )]
 
 mod batch;
+mod caches;
 mod element;
 mod error;
 mod lanes;

@@ -3,14 +3,14 @@
 //! An operation says what it does with a segment ([`Reduce`], [`Transform`]); where rows are cut is said here, and depends
 //! on nothing but the length: so neither the number of threads nor the place of a row in its batch shows in the bits.
 
-use core::slice;
+use core::{mem, slice};
 
 use crate::element::Element;
 use crate::lanes::{GROUP_LEN, GROUPS};
 use crate::narrow::Narrow;
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, LANES, Simd};
-use crate::span::{Read, Span, Write};
+use crate::span::{Fence, Read, Slots, Span, Stream, Write};
 use crate::threads::{Divide, Workers};
 
 /// Elements of a segment, 4096: as many as stay in the first-level cache between its first pass and its exponentials.
@@ -54,6 +54,10 @@ pub trait Summarize<E: Element>: Reduce<E> {
 pub trait Transform<E: Element>: Reduce<E> {
     /// Whether [`Reduce::segments`] is to write, in rows of up to [`WINDOW`] segments.
     const STORES: bool;
+
+    /// Whether results may be [streamed](Stream): what an element becomes must not depend on where its segment begins, once
+    /// the row is known and, where [`Transform::STORES`], stored.
+    const STREAMS: bool;
 
     /// Writes the same segments, given what is known of the row of each. `stored` is what is known of the segments alone if
     /// [`Reduce::segments`] has written them.
@@ -99,6 +103,68 @@ pub fn transform_rows<S: Simd, E: Element, T: Transform<E>>(
     }
     for row in rows {
         assert!(row.rest().is_empty(), "an operation has left something");
+    }
+}
+
+/// The same, with results that go past the caches, of rows that are not done in place. What [`Reduce::segments`] stores is
+/// kept in `scratch`, which has room for a segment.
+#[inline(always)]
+pub fn stream_rows<S: Simd, E: Element, T: Transform<E>>(
+    s: S,
+    fence: &Fence<S>,
+    rows: &mut [Write<'_, E>],
+    mut scratch: Slots<'_, E>,
+    known: &mut [T::Partial],
+    operation: &T,
+) {
+    let (mut from, mut to) = ([Default::default(); TOGETHER], [const { None }; TOGETHER]);
+    if T::STORES {
+        let mut terms: [Write<'_, E>; TOGETHER] = Default::default();
+        for (i, row) in rows.iter_mut().enumerate() {
+            let next = row.rest().next;
+            let (elements, slots) = mem::take(row).parts();
+            let (room, others) = mem::take(&mut scratch).split_at(elements.len());
+            scratch = others;
+            terms[i] = Write::apart(elements, room).before(next);
+            to[i] = Some(slots);
+        }
+        operation.segments(s, 0, &mut terms[..rows.len()], known);
+        for (from, terms) in from.iter_mut().zip(terms) {
+            *from = &*terms.into_written();
+        }
+    } else {
+        let mut spans = [Read::default(); TOGETHER];
+        for (i, row) in rows.iter_mut().enumerate() {
+            let next = row.rest().next;
+            let (elements, slots) = mem::take(row).parts();
+            spans[i] = Read::new(elements).before(next);
+            (from[i], to[i]) = (elements, Some(slots));
+        }
+        operation.segments(s, 0, &mut spans[..rows.len()], known);
+    }
+    let stored = if T::STORES { Some(&*known) } else { None };
+    for (i, known) in known.iter().enumerate() {
+        let to = to[i].take().expect("as many rows as are known");
+        let stored = stored.map(|stored| &stored[i]);
+        stream_segment(s, fence, from[i], to, known, stored, operation);
+    }
+}
+
+/// [`Transform::finish`] of one segment, past the caches.
+#[inline(always)]
+fn stream_segment<S: Simd, E: Element, T: Transform<E>>(
+    s: S,
+    fence: &Fence<S>,
+    from: &[E],
+    to: Slots<'_, E>,
+    row: &T::Partial,
+    stored: Option<&T::Partial>,
+    operation: &T,
+) {
+    let (row, stored) = (slice::from_ref(row), stored.map(slice::from_ref));
+    for mut part in Stream::new(fence, from, to) {
+        operation.finish(s, row, stored, 0, slice::from_mut(&mut part));
+        assert!(part.rest().is_empty(), "an operation has left something");
     }
 }
 
@@ -168,11 +234,63 @@ pub fn transform_row<E: Element, T: Transform<E>>(workers: Workers, row: Write<'
 fn store_then_finish<E: Element, T: Transform<E>>(workers: Workers, row: Write<'_, E>, operation: &T) {
     let mut stored = [const { None }; WINDOW];
     let stored = &mut stored[..row.rest().len().div_ceil(SEGMENT)];
+    let known = store(workers, row, stored, operation);
+    workers.run(FinishSegments { at: 0, stored, known: &known, operation });
+}
+
+/// Whether rows of this length may be [streamed](stream_row).
+pub fn may_stream<E: Element, T: Transform<E>>(len: usize) -> bool {
+    T::STREAMS && (!T::STORES || len <= WINDOW * SEGMENT)
+}
+
+/// Does a row that has elements, not in place, with results that go past the caches. What [`Reduce::segments`] stores is kept
+/// in `scratch`, which has room for the row.
+pub fn stream_row<E: Element, T: Transform<E>>(
+    workers: Workers,
+    row: Write<'_, E>,
+    scratch: Slots<'_, E>,
+    operation: &T,
+) {
+    let next = row.rest().next;
+    let (elements, mut to) = row.parts();
+    let mut sources = [const { (&[] as &[E], None) }; WINDOW];
+    if T::STORES {
+        let mut stored = [const { None }; WINDOW];
+        let stored = &mut stored[..elements.len().div_ceil(SEGMENT)];
+        let terms = Write::apart(elements, scratch).before(next);
+        let known = store(workers, terms, stored, operation);
+        for (source, stored) in sources.iter_mut().zip(&mut *stored) {
+            let (partial, terms) = stored.take().expect("a segment that has been stored");
+            *source = (&*terms, Some(partial));
+        }
+        let sources = &sources[..stored.len()];
+        workers.run(StreamSegments { sources, to, known: &known, operation });
+    } else {
+        let known = reduce_row(workers, Read::new(elements).before(next), operation);
+        for window in elements.chunks(WINDOW * SEGMENT) {
+            let segments = window.chunks(SEGMENT);
+            let sources = &mut sources[..segments.len()];
+            for (source, segment) in sources.iter_mut().zip(segments) {
+                source.0 = segment;
+            }
+            let (first, others) = to.split_at(window.len());
+            to = others;
+            workers.run(StreamSegments { sources, to: first, known: &known, operation });
+        }
+    }
+}
+
+/// Reads and writes the segments of a row, and says what is known of all.
+fn store<'a, E: Element, T: Transform<E>>(
+    workers: Workers,
+    row: Write<'a, E>,
+    stored: &mut [Stored<'a, E, T>],
+    operation: &T,
+) -> T::Partial {
     workers.run(StoreSegments { at: 0, rest: row, stored: &mut *stored, operation });
     let partials = stored.iter().map(|segment| segment.as_ref().map(|(partial, _)| *partial));
     let known = partials.fold(None, |left, right| merge(operation, left, right));
-    let known = known.expect("a row that has elements");
-    workers.run(FinishSegments { at: 0, stored, known: &known, operation });
+    known.expect("a row that has elements")
 }
 
 fn merge<E: Element, R: Reduce<E>>(
@@ -228,11 +346,14 @@ impl<E: Element, R: Reduce<E>> Divide for ReduceSegments<'_, '_, E, R> {
     }
 }
 
+/// What is known of a segment, and what has been written there.
+type Stored<'a, E, T> = Option<(<T as Reduce<E>>::Partial, &'a mut [E])>;
+
 /// Reads and writes each segment, for [`FinishSegments`].
 struct StoreSegments<'a, 'w, E: Element, T: Transform<E>> {
     at: usize,
     rest: Write<'a, E>,
-    stored: &'w mut [Option<(T::Partial, Write<'a, E>)>],
+    stored: &'w mut [Stored<'a, E, T>],
     operation: &'w T,
 }
 
@@ -247,8 +368,7 @@ impl<E: Element, T: Transform<E>> Kernel for StoreSegments<'_, '_, E, T> {
             let (mut segment, behind) = rest.split_at(len.min(SEGMENT));
             rest = behind;
             let partial = reduce_segment(s, at, &mut segment, self.operation);
-            segment.rewind();
-            *stored = Some((partial, segment));
+            *stored = Some((partial, segment.into_written()));
             at += SEGMENT;
         }
         assert!(rest.rest().is_empty(), "a segment without a place");
@@ -278,7 +398,7 @@ impl<E: Element, T: Transform<E>> Divide for StoreSegments<'_, '_, E, T> {
 /// Passes each stored segment once more.
 struct FinishSegments<'a, 'w, E: Element, T: Transform<E>> {
     at: usize,
-    stored: &'w mut [Option<(T::Partial, Write<'a, E>)>],
+    stored: &'w mut [Stored<'a, E, T>],
     known: &'w T::Partial,
     operation: &'w T,
 }
@@ -291,8 +411,9 @@ impl<E: Element, T: Transform<E>> Kernel for FinishSegments<'_, '_, E, T> {
         let mut at = self.at;
         for stored in self.stored {
             let (partial, segment) = stored.as_mut().expect("a segment that has been stored");
-            let (row, stored, segments) = (self.known, slice::from_ref(&*partial), slice::from_mut(segment));
-            self.operation.finish(s, slice::from_ref(row), Some(stored), at, segments);
+            let mut segment = Write::in_place(segment);
+            let (row, stored) = (slice::from_ref(self.known), slice::from_ref(&*partial));
+            self.operation.finish(s, row, Some(stored), at, slice::from_mut(&mut segment));
             assert!(segment.rest().is_empty(), "an operation has left something");
             at += SEGMENT;
         }
@@ -353,5 +474,44 @@ impl<E: Element, T: Transform<E>> Divide for WriteSegments<'_, '_, E, T> {
         let half = self.rest.rest().len() / SEGMENT / 2;
         let (first, second) = self.rest.split_at(half * SEGMENT);
         Ok((Self { rest: first, ..self }, Self { at: self.at + half * SEGMENT, rest: second, ..self }))
+    }
+}
+
+/// Passes segments once more, from where they are to where they go past the caches.
+struct StreamSegments<'a, 'w, E: Element, T: Transform<E>> {
+    sources: &'w [(&'a [E], Option<T::Partial>)],
+    to: Slots<'a, E>,
+    known: &'w T::Partial,
+    operation: &'w T,
+}
+
+impl<E: Element, T: Transform<E>> Kernel for StreamSegments<'_, '_, E, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        assert!(S::STREAMS && T::STREAMS);
+        let (fence, mut to) = (Fence::new(s), self.to);
+        for (from, stored) in self.sources {
+            let (segment, behind) = to.split_at(from.len());
+            to = behind;
+            stream_segment(s, &fence, from, segment, self.known, stored.as_ref(), self.operation);
+        }
+    }
+}
+
+impl<E: Element, T: Transform<E>> Divide for StreamSegments<'_, '_, E, T> {
+    fn run(self, machine: Machine) {
+        machine.run(self);
+    }
+
+    fn elements(&self) -> usize {
+        self.to.len()
+    }
+
+    fn halve(self) -> Result<(Self, Self), Self> {
+        let half = self.sources.len() / 2;
+        let (sources, to) = (self.sources.split_at(half), self.to.split_at(half * SEGMENT));
+        Ok((Self { sources: sources.0, to: to.0, ..self }, Self { sources: sources.1, to: to.1, ..self }))
     }
 }

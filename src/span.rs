@@ -10,11 +10,11 @@
 #![expect(unsafe_code, reason = "an input and an output that may be the same, or not initialised yet")]
 
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
+use core::mem::{self, MaybeUninit};
 use core::slice;
 
 use crate::element::Element;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, STREAM_ALIGNMENT, Simd};
 
 /// A row or a part of one. All parts but the last of a row are whole vectors.
 pub trait Span<E: Element> {
@@ -277,10 +277,37 @@ impl<'a, E: Element> Write<'a, E> {
         (first.before(self.len - mid + self.next), second.before(self.next))
     }
 
+    /// What is read and where it is written, of a span that has not been passed.
+    ///
+    /// # Panics
+    ///
+    /// If these are the same.
+    #[inline(always)]
+    pub fn parts(self) -> (&'a [E], Slots<'a, E>) {
+        assert!(self.to == self.start && self.from != self.start.cast_const().cast());
+        // SAFETY: the invariant: memory that has nothing in common, for `'a`.
+        unsafe {
+            let from = slice::from_raw_parts(self.from.cast(), self.len);
+            (from, Slots(slice::from_raw_parts_mut(self.to.cast(), self.len)))
+        }
+    }
+
     /// What has not been passed yet, to be read before it is written.
     #[inline(always)]
     pub fn read(&self) -> Read<'_, E> {
         Read { result: (self.to.addr() as isize).wrapping_sub(self.from.addr() as isize), ..self.rest() }
+    }
+
+    /// What a pass has written.
+    ///
+    /// # Panics
+    ///
+    /// If the pass has left something.
+    #[inline(always)]
+    pub fn into_written(self) -> &'a mut [E] {
+        assert!(self.vectors == 0 && self.tail == 0, "a pass has left something");
+        // SAFETY: the invariant: everything from `start` on has been written, and it is one piece of memory, which is ours.
+        unsafe { slice::from_raw_parts_mut(self.start.cast(), self.len) }
     }
 
     /// What a pass has written, to be passed once more, in place.
@@ -290,8 +317,76 @@ impl<'a, E: Element> Write<'a, E> {
     /// If the pass has left something.
     #[inline(always)]
     pub fn rewind(&mut self) {
-        assert!(self.vectors == 0 && self.tail == 0, "a pass has left something");
-        *self = Self::whole(self.start.cast_const().cast(), self.start.cast(), self.len);
+        *self = Self::in_place(mem::take(self).into_written());
+    }
+}
+
+/// Places that are written to past the caches, so that nobody waits for what they held and nothing else is driven out.
+///
+/// A stream lives no longer than the [`Fence`] behind it.
+pub struct Stream<'a, E> {
+    from: Read<'a, E>,
+    to: Slots<'a, E>,
+}
+
+/// What streams have written stands before everything that follows its end.
+pub struct Fence<S: Simd>(S);
+
+impl<S: Simd> Fence<S> {
+    #[inline(always)]
+    pub fn new(s: S) -> Self {
+        Self(s)
+    }
+}
+
+impl<S: Simd> Drop for Fence<S> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.fence();
+    }
+}
+
+impl<'a, E: Element> Stream<'a, E> {
+    /// A part that ends where a line of the caches begins, which may be empty, and the rest.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    #[inline(always)]
+    pub fn new<S: Simd>(_: &'a Fence<S>, from: &'a [E], to: Slots<'a, E>) -> [Self; 2] {
+        let offset = to.0.as_ptr().addr() % STREAM_ALIGNMENT;
+        let head = ((STREAM_ALIGNMENT - offset) % STREAM_ALIGNMENT / size_of::<E>()).min(to.len());
+        let ((from_head, from), (to_head, to)) = (from.split_at(head), to.split_at(head));
+        assert_eq!(from.len(), to.len());
+        [Self { from: Read::new(from_head), to: to_head }, Self { from: Read::new(from), to }]
+    }
+
+    #[inline(always)]
+    fn take(&mut self, len: usize) -> Slots<'a, E> {
+        let (first, rest) = mem::take(&mut self.to).split_at(len);
+        self.to = rest;
+        first
+    }
+}
+
+impl<E: Element> Span<E> for Stream<'_, E> {
+    #[inline(always)]
+    fn rest(&self) -> Read<'_, E> {
+        self.from
+    }
+
+    #[inline(always)]
+    fn put<S: Simd, const N: usize>(&mut self, lanes: [S::F32; N]) {
+        self.from.put::<S, N>(lanes);
+        for (to, lanes) in self.take(N * LANES).0.as_chunks_mut().0.iter_mut().zip(lanes) {
+            E::stream::<S>(lanes, to);
+        }
+    }
+
+    #[inline(always)]
+    fn put_tail<S: Simd>(&mut self, lanes: S::F32) {
+        self.from.put_tail::<S>(lanes);
+        E::store_partial::<S>(lanes, mem::take(&mut self.to).0);
     }
 }
 

@@ -5,6 +5,10 @@ use crate::simd::isa::Machine;
 /// Elements that keep a thread busy for some microseconds, which is what it takes to wake one.
 pub const GRAIN: usize = 16384;
 
+/// Parts for each thread, so that one that is late is helped by others, and not more: what follows in memory is fetched
+/// within a part.
+const PARTS: usize = 8;
+
 /// Work on rows or segments that can be cut in two.
 pub trait Divide: Send + Sized {
     fn elements(&self) -> usize;
@@ -31,8 +35,10 @@ impl Workers {
     }
 
     pub fn run(self, work: impl Divide) {
-        if self.threads(work.elements()) > 1 {
-            fan_out(self.machine, work);
+        let threads = self.threads(work.elements());
+        if threads > 1 {
+            let grain = (work.elements() / (PARTS * threads)).max(GRAIN);
+            fan_out(self.machine, grain, work);
         } else {
             work.run(self.machine);
         }
@@ -40,12 +46,12 @@ impl Workers {
 }
 
 /// Halves the halves.
-fn fan_out(machine: Machine, work: impl Divide) {
-    if work.elements() <= GRAIN {
+fn fan_out(machine: Machine, grain: usize, work: impl Divide) {
+    if work.elements() <= grain {
         return work.run(machine);
     }
     match work.halve() {
-        Ok((first, second)) => join(|| fan_out(machine, first), || fan_out(machine, second)),
+        Ok((first, second)) => join(|| fan_out(machine, grain, first), || fan_out(machine, grain, second)),
         Err(whole) => whole.run(machine),
     }
 }

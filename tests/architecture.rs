@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 12] = [
     &["simd"],
     &["math"],
     &["element"],
-    &["span", "threads"],
+    &["span", "threads", "caches"],
     &["rows"],
     &["lanes"],
     &["narrow"],

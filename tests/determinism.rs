@@ -96,6 +96,51 @@ fn long_rows_do_not_show_how_they_are_split() {
     }
 }
 
+/// Results that go past the caches are those that do not: rows of every length, several and alone, wherever they begin.
+#[test]
+fn streamed_results_are_the_same() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let run = |engine: Engine, x: &[f32], y: &mut [f32], cols: usize, stride: usize, temperature: f64| {
+        let mut results = Vec::new();
+        for log in [false, true] {
+            y.fill(0.5);
+            let (from, to) = (Rows::strided(x, cols, stride), RowsMut::strided(y, cols, stride));
+            let (from, to, options) = (from.unwrap(), to.unwrap(), at(temperature));
+            if log {
+                engine.log_softmax_with(from, to, &options).unwrap();
+            } else {
+                engine.softmax_with(from, to, &options).unwrap();
+            }
+            results.push(bits(y));
+        }
+        results
+    };
+    for cols in LENGTHS.into_iter().chain([50_257, 262_144, 262_145]) {
+        let x: Vec<f32> = if cols < 20_000 {
+            named_rows(cols).into_iter().flat_map(|(_, row)| row).collect()
+        } else {
+            let mut random = Random(cols as u64);
+            (0..3 * cols).map(|_| random.normal(9.0)).collect()
+        };
+        let mut y = vec![0.0; x.len() + 16];
+        for (engine, temperature) in engines().flat_map(|engine| [(engine, 1.0), (engine, 0.7)]) {
+            for (offset, gap) in [(0, 0), (1, 0), (13, 0), (0, 3)].into_iter().filter(|&(_, gap)| gap < cols)
+            {
+                let (y, stride) = (&mut y[offset..][..x.len()], cols);
+                let cols = cols - gap;
+                let want = run(engine.stream_from(usize::MAX), &x, y, cols, stride, temperature);
+                let got = run(engine.stream_from(0), &x, y, cols, stride, temperature);
+                assert!(got == want, "{}: {cols} columns, {offset} off, at {temperature}", engine.isa());
+                if engine.isa() == Engine::new().isa() {
+                    let parallel = Engine::new().stream_from(0);
+                    let got = pool.install(|| run(parallel, &x, y, cols, stride, temperature));
+                    assert!(got == want, "{cols} columns, {offset} off, at {temperature}, on threads");
+                }
+            }
+        }
+    }
+}
+
 /// Sixteen ordinary rows may be done side by side, and one among them that is not may prevent it; with a stride or without.
 #[test]
 fn ordinary_rows_do_not_show_their_neighbours() {

@@ -53,7 +53,7 @@ fn nothing_outside_is_touched() {
             for x in &mut *x {
                 *x = random.uniform(-5.0, 5.0);
             }
-            for engine in engines() {
+            for engine in engines().flat_map(|engine| [engine, engine.stream_from(0)]) {
                 for temperature in [1.0, 2.0, 0.0] {
                     touch(engine, x, y, temperature);
                 }

@@ -403,6 +403,7 @@ impl Loss {
 
 impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     const STORES: bool = false;
+    const STREAMS: bool = true;
 
     #[inline(always)]
     fn finish<S: Simd>(

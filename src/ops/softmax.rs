@@ -206,6 +206,8 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 
 impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     const STORES: bool = E::KEEPS_LANES;
+    /// Exponentials that are computed anew are those of another segment.
+    const STREAMS: bool = E::KEEPS_LANES;
 
     #[inline(always)]
     fn finish<S: Simd>(

@@ -6,7 +6,7 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
 
-use super::{Kernel, LANES, Simd};
+use super::{Kernel, LANES, STREAM_ALIGNMENT, Simd};
 
 /// Proof of AVX2, FMA and F16C: only [`Avx2::new`] makes one.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +51,7 @@ macro_rules! halves {
 
 impl Simd for Avx2 {
     const FUSED: bool = true;
+    const STREAMS: bool = true;
 
     type F32 = F32;
     type F64 = F64;
@@ -93,6 +94,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn prefetch<T>(self, address: *const T) {
         intrinsics! { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
+    fn fence(self) {
+        intrinsics! { _mm_sfence() }
     }
 
     #[inline(always)]
@@ -227,6 +233,18 @@ impl super::F32 for F32 {
         intrinsics! {
             _mm256_storeu_ps(to.as_mut_ptr().cast(), self.0[0]);
             _mm256_storeu_ps(to[8..].as_mut_ptr().cast(), self.0[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn stream(self, to: &mut [MaybeUninit<f32>; LANES]) {
+        if !to.as_ptr().addr().is_multiple_of(STREAM_ALIGNMENT) {
+            return self.store(to);
+        }
+        let to: *mut f32 = to.as_mut_ptr().cast();
+        intrinsics! {
+            _mm256_stream_ps(to, self.0[0]);
+            _mm256_stream_ps(to.add(8), self.0[1]);
         }
     }
 

@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
 
-use super::{Kernel, LANES, Simd};
+use super::{Kernel, LANES, STREAM_ALIGNMENT, Simd};
 
 /// Proof of AVX-512 F, VL, BW and DQ: only [`Avx512::new`] makes one.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,7 @@ macro_rules! intrinsics {
 
 impl Simd for Avx512 {
     const FUSED: bool = true;
+    const STREAMS: bool = true;
 
     type F32 = F32;
     type F64 = F64;
@@ -76,6 +77,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn prefetch<T>(self, address: *const T) {
         intrinsics! { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
+    fn fence(self) {
+        intrinsics! { _mm_sfence() }
     }
 }
 
@@ -135,6 +141,14 @@ impl super::F32 for F32 {
     #[inline(always)]
     fn store(self, to: &mut [MaybeUninit<f32>; LANES]) {
         intrinsics! { _mm512_storeu_ps(to.as_mut_ptr().cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn stream(self, to: &mut [MaybeUninit<f32>; LANES]) {
+        if !to.as_ptr().addr().is_multiple_of(STREAM_ALIGNMENT) {
+            return self.store(to);
+        }
+        intrinsics! { _mm512_stream_ps(to.as_mut_ptr().cast(), self.0) }
     }
 
     #[inline(always)]

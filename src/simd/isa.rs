@@ -196,6 +196,17 @@ impl Machine {
         }
     }
 
+    /// Whether it can store past the caches.
+    pub(crate) fn streams(self) -> bool {
+        match self.isa() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Avx2::STREAMS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Avx512::STREAMS,
+            _ => false,
+        }
+    }
+
     /// Runs a kernel, compiled for this instruction set.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {

@@ -39,6 +39,9 @@ mod scalar;
 /// The lanes of a vector.
 pub const LANES: usize = 16;
 
+/// A line of the caches, which is written whole where it passes them.
+pub const STREAM_ALIGNMENT: usize = 64;
+
 /// Work that runs on any backend: what a closure would be, if closures could be generic.
 pub trait Kernel {
     type Output;
@@ -52,6 +55,9 @@ pub trait Kernel {
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Whether [`F32::mul_add`] rounds once.
     const FUSED: bool;
+
+    /// Whether [`F32::stream`] is anything but a store.
+    const STREAMS: bool = false;
 
     type F32: F32<F64 = Self::F64>;
     type F64: F64;
@@ -76,6 +82,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Has the memory at `address`, if there is any, fetched into the first-level cache.
     #[inline(always)]
     fn prefetch<T>(self, _address: *const T) {}
+
+    /// Puts what has been [streamed](F32::stream) before everything that follows.
+    #[inline(always)]
+    fn fence(self) {}
 
     /// Rows as columns.
     #[inline(always)]
@@ -126,6 +136,14 @@ pub trait F32: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Sel
     #[inline(always)]
     fn store(self, to: &mut [MaybeUninit<f32>; LANES]) {
         *to = self.to_array().map(MaybeUninit::new);
+    }
+
+    /// Stores past the caches, if there is a way to and `to` begins at a multiple of [`STREAM_ALIGNMENT`] bytes.
+    ///
+    /// Nobody may look at what has been stored before [`Simd::fence`].
+    #[inline(always)]
+    fn stream(self, to: &mut [MaybeUninit<f32>; LANES]) {
+        self.store(to);
     }
 
     /// Stores the first lanes, as many as `to` is long: fewer than a vector has.
