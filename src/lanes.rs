@@ -295,14 +295,23 @@ pub fn map_sum<S: Simd, E: Element>(
         return;
     }
     // The last group: what it lacks counts as zeros.
-    let (mut pairs, mut next) = ([s.splat(0.0); GROUP / 2], 0);
-    while let Some(x) = span.rest().pair(s, fill) {
-        let terms = map.apply(s, x);
-        span.put_pair::<S>(terms);
-        pairs[next] = terms[0] + terms[1];
-        next += 1;
+    let mut halves = [s.splat(0.0); 2];
+    for half in &mut halves {
+        let first = up_to_two(s, span, fill, &map);
+        *half = first + up_to_two(s, span, fill, &map);
+        if span.rest().is_empty() {
+            break;
+        }
     }
-    total.add((pairs[0] + pairs[1]) + (pairs[2] + pairs[3]));
+    total.add(halves[0] + halves[1]);
+}
+
+#[inline(always)]
+fn up_to_two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map: &impl Map<S>) -> S::F32 {
+    let Some(x) = span.rest().pair(s, fill) else { return s.splat(0.0) };
+    let terms = map.apply(s, x);
+    span.put_pair::<S>(terms);
+    terms[0] + terms[1]
 }
 
 /// Four terms of [`map_sum`]: the tree is spelt out, as closures would be functions without the backend's instructions.

@@ -33,16 +33,19 @@ pub trait Span<E: Element> {
 
     /// Puts lanes in the place of a [pair](Read::pair) and passes it.
     #[inline(always)]
-    fn put_pair<S: Simd>(&mut self, lanes: [S::F32; 2]) {
+    fn put_pair<S: Simd>(&mut self, [a, b]: [S::F32; 2]) {
+        // No index that is not known: vectors have no addresses, and would be stored and loaded to have some.
         let vectors = self.rest().vectors.len();
         if vectors >= 2 {
-            return self.put::<S, 2>(lanes);
+            return self.put::<S, 2>([a, b]);
         }
+        let mut tail = a;
         if vectors == 1 {
-            self.put::<S, 1>([lanes[0]]);
+            self.put::<S, 1>([a]);
+            tail = b;
         }
         if !self.rest().is_empty() {
-            self.put_tail::<S>(lanes[vectors]);
+            self.put_tail::<S>(tail);
         }
     }
 }
@@ -378,8 +381,9 @@ impl<E: Element> Span<E> for Stream<'_, E> {
     #[inline(always)]
     fn put<S: Simd, const N: usize>(&mut self, lanes: [S::F32; N]) {
         self.from.put::<S, N>(lanes);
-        for (to, lanes) in self.take(N * LANES).0.as_chunks_mut().0.iter_mut().zip(lanes) {
-            E::stream::<S>(lanes, to);
+        let to = self.take(N * LANES).0.as_chunks_mut().0;
+        for i in 0..N {
+            E::stream::<S>(lanes[i], &mut to[i]);
         }
     }
 
@@ -410,9 +414,9 @@ impl<E: Element> Span<E> for Write<'_, E> {
     #[inline(always)]
     fn put<S: Simd, const N: usize>(&mut self, lanes: [S::F32; N]) {
         assert!(N <= self.vectors);
-        for (i, lanes) in lanes.into_iter().enumerate() {
+        for i in 0..N {
             // SAFETY: the invariant, as `i < vectors`.
-            E::store::<S>(lanes, unsafe { &mut *self.to.add(i) });
+            E::store::<S>(lanes[i], unsafe { &mut *self.to.add(i) });
         }
         // SAFETY: still in bounds, or just behind.
         unsafe {
