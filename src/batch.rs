@@ -102,6 +102,14 @@ impl Engine {
         out: &mut [f64],
         operation: &R,
     ) {
+        if let [out] = out
+            && rows.cols() <= SEGMENT
+        {
+            // A row alone has no time for anything else.
+            let row = next_row(&mut { rows });
+            *out = operation.result(self.workers.machine.run(Alone { row, operation }));
+            return;
+        }
         self.run(Reductions { rows, out, operation });
     }
 
@@ -295,14 +303,12 @@ impl<E: Element, T: Transform<E>> Divide for Transformations<'_, '_, E, T> {
         Ok((Self { rows: first, ..self }, Self { rows: second, ..self }))
     }
 
-    fn run(mut self, machine: Machine) {
+    fn run(self, machine: Machine) {
         if self.rows.shape().1 <= SEGMENT {
             if self.stream {
                 machine.run(Streams(self));
-            } else if self.rows() > 1 {
+            } else {
                 machine.run(self);
-            } else if let Some(row) = self.rows.next_row() {
-                machine.run(Alone { row, operation: self.operation });
             }
         } else {
             self.run_each(Workers { machine, parallel: false });
@@ -363,9 +369,7 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
                 *row = next_row(&mut self.rows);
             }
             self.operation.segments(s, 0, rows, known);
-            for (out, known) in out.iter_mut().zip(known) {
-                *out = self.operation.result(*known);
-            }
+            out.copy_from_slice(&self.operation.results(known)[..out.len()]);
         }
     }
 }
@@ -396,14 +400,9 @@ impl<E: Element, R: Summarize<E>> Divide for Reductions<'_, '_, E, R> {
         Ok((Self { rows: rows.0, out: out.0, ..self }, Self { rows: rows.1, out: out.1, ..self }))
     }
 
-    fn run(mut self, machine: Machine) {
+    fn run(self, machine: Machine) {
         if self.rows.cols() <= SEGMENT {
-            if let [out] = self.out {
-                let row = next_row(&mut self.rows);
-                *out = self.operation.result(machine.run(Alone { row, operation: self.operation }));
-            } else {
-                machine.run(self);
-            }
+            machine.run(self);
         } else {
             self.run_each(Workers { machine, parallel: false });
         }
@@ -433,8 +432,16 @@ pub(crate) trait Place<'a, E: Element> {
 impl<'a, E: Element> Place<'a, E> for Grid<'a, E> {
     type Written = ();
 
-    fn transform<T: Transform<E>>(self, engine: &Engine, operation: &T) {
+    #[inline]
+    fn transform<T: Transform<E>>(mut self, engine: &Engine, operation: &T) {
         let (rows, cols) = self.shape();
+        // A row alone has no time for anything else.
+        if rows == 1
+            && cols <= SEGMENT
+            && let Some(row) = self.next_row()
+        {
+            return engine.workers.machine.run(Alone { row, operation });
+        }
         let elements = rows * cols;
         let stream = matches!(self, Grid::Apart(..))
             && cols > narrow::COLS

@@ -8,7 +8,7 @@
 //! that a last group lacks count as zeros. The order depends on the length of the span alone.
 
 use crate::element::Element;
-use crate::simd::{F32, F64, LANES, Mask, Simd};
+use crate::simd::{F32, F64, HALF, LANES, Mask, Simd, sum_of_halves};
 use crate::span::{Read, Span};
 
 /// Vectors whose terms are added in `f32`.
@@ -212,6 +212,40 @@ impl<S: Simd> Sum<S> {
     pub fn sum(self) -> f64 {
         self.0.reduce_add()
     }
+
+    /// The first step to that, for [`sums`].
+    #[inline(always)]
+    pub fn halve(self) -> [f64; HALF] {
+        self.0.halve()
+    }
+}
+
+/// What [`Sum::sum`] is of some sums, after the first step. For one it takes less time than for others.
+#[inline(always)]
+pub fn sums<S: Simd, const N: usize>(s: S, halves: &[[f64; HALF]; N]) -> [f64; N] {
+    let mut sums = [0.0; N];
+    if let [halves] = &halves[..] {
+        sums[0] = sum_of_halves(halves);
+        return sums;
+    }
+    for (sums, halves) in sums.as_chunks_mut().0.iter_mut().zip(halves.as_chunks().0) {
+        *sums = s.sums(halves);
+    }
+    sums
+}
+
+/// The largest number in each of some vectors.
+#[inline(always)]
+pub fn maxima<S: Simd, const N: usize>(s: S, vectors: &[[f32; LANES]; N]) -> [f32; N] {
+    let mut maxima = [0.0; N];
+    if let [vector] = &vectors[..] {
+        maxima[0] = s.load(vector).reduce_max();
+        return maxima;
+    }
+    for (maxima, vectors) in maxima.as_chunks_mut().0.iter_mut().zip(vectors.as_chunks().0) {
+        *maxima = s.maxima(vectors);
+    }
+    maxima
 }
 
 impl<S: Simd> Total<S> for Sum<S> {

@@ -46,6 +46,9 @@ pub trait Summarize<E: Element>: Reduce<E> {
     /// The result, once the whole row is known.
     fn result(&self, row: Self::Partial) -> f64;
 
+    /// [`Summarize::result`] of up to [`TOGETHER`] rows.
+    fn results(&self, rows: &[Self::Partial]) -> [f64; TOGETHER];
+
     /// [`Summarize::result`] of narrow rows.
     fn narrow_results(&self, rows: &Self::Narrow) -> [f64; TOGETHER];
 }

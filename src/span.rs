@@ -382,8 +382,8 @@ impl<E: Element> Span<E> for Stream<'_, E> {
     fn put<S: Simd, const N: usize>(&mut self, lanes: [S::F32; N]) {
         self.from.put::<S, N>(lanes);
         let to = self.take(N * LANES).0.as_chunks_mut().0;
-        for i in 0..N {
-            E::stream::<S>(lanes[i], &mut to[i]);
+        for (to, lanes) in to.iter_mut().zip(&lanes) {
+            E::stream::<S>(*lanes, to);
         }
     }
 

@@ -14,6 +14,14 @@ pub const fn power_of_two(exponent: i32) -> f64 {
     f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
+/// The same of an integer that is a float, in a loop over rows, where a conversion would not be vectorised.
+#[inline(always)]
+pub fn power_of_two_float(exponent: f32) -> f64 {
+    // An integer in the low bits of the sum, as the exponent of exp is found.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    f64::from_bits((f64::from(exponent) + (ROUND + 1023.0)).to_bits() << 52)
+}
+
 /// A number as the sum of two floats.
 #[inline(always)]
 pub fn in_two(x: f64) -> (f32, f32) {
@@ -85,6 +93,13 @@ mod tests {
     /// Numbers from `low` to `high`, evenly on a logarithmic scale.
     fn between(low: f64, high: f64) -> impl Iterator<Item = f64> {
         (0..100_000).map(move |i| (low.ln() + (high.ln() - low.ln()) * f64::from(i) / 1e5).exp())
+    }
+
+    #[test]
+    fn powers_of_two() {
+        for exponent in -1022..1024 {
+            assert_eq!(power_of_two_float(exponent as f32), power_of_two(exponent));
+        }
     }
 
     #[test]

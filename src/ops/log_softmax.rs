@@ -38,7 +38,7 @@ use crate::math::double::{in_two, ln_or_ln_1p};
 use crate::narrow::Narrow;
 use crate::row::{Reduce, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
-use crate::simd::{F32, LANES, Mask, Simd};
+use crate::simd::{F32, HALF, LANES, Mask, Simd};
 use crate::span::{Read, Span};
 
 use super::normalizer::{Look, Normalizer, Shift, Term, all_positive, degenerate, exp_sum, narrow_are_plain};
@@ -230,16 +230,18 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     #[inline(always)]
     fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Sums]) {
         let all_plain = self.scale.is_plain(lanes::magnitude(s, segments));
+        if segments.iter().all(|segment| segment.rest().len() <= SHORT) {
+            return if segments.len() == 1 {
+                self.short::<S, E, 1>(s, segments, known, all_plain)
+            } else {
+                self.short::<S, E, TOGETHER>(s, segments, known, all_plain)
+            };
+        }
         let mut groups = None;
         for i in 0..segments.len() {
             let segment = segments[i].rest();
             known[i] = match Look::at(s, segments, i, all_plain, self.scale) {
-                Look::Plain if segment.len() <= SHORT => {
-                    let max = lanes::max_reduce(s, segment);
-                    self.short(s, segment, max, Shift::PLAIN)
-                }
                 Look::Plain => self.long(s, segment, None, Shift::PLAIN, &mut groups),
-                Look::Shifted(max, shift) if segment.len() <= SHORT => self.short(s, segment, max, shift),
                 Look::Shifted(max, shift) => self.long(s, segment, Some(max), shift, &mut groups),
                 Look::Degenerate(found) => Sums::flat(found),
             };
@@ -286,35 +288,66 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 }
 
 impl<C: Scale> AtTemperature<C> {
-    /// Reads a segment whose terms have room on the stack.
+    /// Reads up to `N` segments whose terms have room on the stack.
+    ///
+    /// What is folded over lanes is folded for all segments at once: three times in a row, one behind the other, a segment
+    /// would wait for it.
     #[inline(always)]
-    fn short<S: Simd, E: Element>(&self, s: S, mut row: Read<'_, E>, max: f32, shift: Shift) -> Sums {
-        let term = Term::<S, C, false>::new(s, shift, self.scale);
+    fn short<S: Simd, E: Element, const N: usize>(
+        &self,
+        s: S,
+        segments: &[impl Span<E>],
+        known: &mut [Sums],
+        all_plain: bool,
+    ) {
         let zero = s.splat(0.0);
-        let (mut terms, mut len, mut top) = ([zero; SHORT / LANES], 0, zero);
-        while let Some(x) = row.pair(s, f32::NEG_INFINITY) {
-            let pair = term.apply(s, x);
-            row.put_pair::<S>(pair);
-            terms[len..len + 2].copy_from_slice(&pair);
-            top = pair[0].max(pair[1]).max(top);
-            len += 2;
+        let mut terms = [[zero; SHORT / LANES]; N];
+        let (mut maxima, mut tops) = ([[0.0; LANES]; N], [[0.0; LANES]; N]);
+        let mut degenerate = 0_u32;
+        for i in 0..segments.len() {
+            let shift = match Look::at(s, segments, i, all_plain, self.scale) {
+                Look::Plain => Shift::PLAIN,
+                Look::Shifted(_, shift) => shift,
+                Look::Degenerate(found) => {
+                    degenerate |= 1 << i;
+                    known[i] = Sums::flat(found);
+                    continue;
+                }
+            };
+            let term = Term::<S, C, false>::new(s, shift, self.scale);
+            let mut row = segments[i].rest();
+            let (mut max, mut top) = (s.splat(f32::NEG_INFINITY), zero);
+            for pair in terms[i].as_chunks_mut::<2>().0 {
+                let Some(x) = row.pair(s, f32::NEG_INFINITY) else { break };
+                *pair = term.apply(s, x);
+                row.put_pair::<S>(*pair);
+                max = x[0].max(x[1]).max(max);
+                top = pair[0].max(pair[1]).max(top);
+            }
+            (maxima[i], tops[i]) = (max.to_array(), top.to_array());
+            known[i].others.shift = shift;
         }
-        let top = top.reduce_max();
-        let (tops, mut found) = (s.splat(top), 0_u64);
-        for (i, term) in terms.iter_mut().enumerate() {
-            let equal = term.equals(tops);
-            *term = equal.select(zero, *term);
-            found |= u64::from(equal.bits()) << (LANES * i);
+        let (maxima, tops) = (lanes::maxima(s, &maxima), lanes::maxima(s, &tops));
+        let (mut halves, mut counts) = ([[0.0; HALF]; N], [0; N]);
+        for (i, terms) in terms[..segments.len()].iter().enumerate() {
+            let (top, mut found, mut terms) = (s.splat(tops[i]), 0_u64, *terms);
+            for (j, term) in terms.iter_mut().enumerate() {
+                let equal = term.equals(top);
+                *term = equal.select(zero, *term);
+                found |= u64::from(equal.bits()) << (LANES * j);
+            }
+            let mut sum = Sum::new(s);
+            sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
+            (halves[i], counts[i]) = (sum.halve(), found.count_ones());
         }
-        let mut sum = Sum::new(s);
-        sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
-        let mut sum = sum.sum();
-        // Where there are several of the largest, but one is left.
-        let top = f64::from(top);
-        if !found.is_power_of_two() && found != 0 {
-            sum += f64::from(found.count_ones() - 1) * top;
+        let sums = lanes::sums(s, &halves);
+        for (i, known) in known.iter_mut().enumerate() {
+            if degenerate & (1 << i) == 0 {
+                (known.apart, known.top) = (maxima[i], f64::from(tops[i]));
+                // Where there are several of the largest, but one is left; where there is a NaN there may be none.
+                known.others.sum = sums[i] + (f64::from(counts[i]) - 1.0) * known.top;
+            }
         }
-        Sums { others: Normalizer { shift, sum }, apart: max, top }
     }
 
     /// Reads any segment, whose maximum may be known, with room for its groups.
@@ -364,25 +397,30 @@ struct NarrowSums {
 #[inline(always)]
 fn losses(rows: &[Sums]) -> [Loss; TOGETHER] {
     let mut losses = [Loss::default(); TOGETHER];
-    // Apart, and always as many: loops that are vectorised.
-    let (mut ratios, mut aparts) = ([0.0; TOGETHER], [false; TOGETHER]);
-    for (i, row) in rows.iter().enumerate() {
-        let Normalizer { shift, sum } = row.others;
-        aparts[i] = row.apart > f32::NEG_INFINITY;
-        losses[i].pivot = if aparts[i] { row.apart } else { shift.center };
-        ratios[i] = if aparts[i] { sum / row.top } else { sum * shift.unit() };
-    }
-    if rows.len() == 1 {
-        (losses[0].hi, losses[0].lo) = in_two(ln_or_ln_1p(ratios[0], aparts[0]));
+    if let [row] = rows {
+        losses[0] = loss(row.others.sum, row.top, row.apart, row.others.shift);
         return losses;
     }
-    for i in 0..TOGETHER {
-        ratios[i] = ln_or_ln_1p(ratios[i], aparts[i]);
+    // First apart, field by field: of loops that pick fields from rows some turns are not vectorised.
+    let (mut sums, mut tops) = ([1.0; TOGETHER], [1.0; TOGETHER]);
+    let (mut aparts, mut centers, mut exponents) = ([0.0; TOGETHER], [0.0; TOGETHER], [0.0; TOGETHER]);
+    for (i, row) in rows.iter().enumerate() {
+        (sums[i], tops[i], aparts[i]) = (row.others.sum, row.top, row.apart);
+        (centers[i], exponents[i]) = (row.others.shift.center, row.others.shift.exponent);
     }
-    for i in 0..rows.len() {
-        (losses[i].hi, losses[i].lo) = in_two(ratios[i]);
+    for i in 0..TOGETHER {
+        losses[i] = loss(sums[i], tops[i], aparts[i], Shift { center: centers[i], exponent: exponents[i] });
     }
     losses
+}
+
+/// What becomes of a row's logits, without branches, so that a loop over rows is vectorised.
+#[inline(always)]
+fn loss(sum: f64, top: f64, apart: f32, shift: Shift) -> Loss {
+    let is_apart = apart > f32::NEG_INFINITY;
+    let ratio = if is_apart { sum / top } else { sum * shift.unit() };
+    let (hi, lo) = in_two(ln_or_ln_1p(ratio, is_apart));
+    Loss { pivot: if is_apart { apart } else { shift.center }, hi, lo }
 }
 
 /// The logarithm of a probability is `(x - pivot) / T - (hi + lo)`.

@@ -75,6 +75,11 @@ impl<E: Element> Summarize<E> for LogSumExp {
     }
 
     #[inline(always)]
+    fn results(&self, rows: &[Normalizer]) -> [f64; TOGETHER] {
+        Normalizer::logsumexps(rows, Unit)
+    }
+
+    #[inline(always)]
     fn narrow_results(&self, sums: &[f64; TOGETHER]) -> [f64; TOGETHER] {
         let mut results = *sums;
         for sum in &mut results {

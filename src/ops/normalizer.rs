@@ -12,11 +12,11 @@
 
 use crate::element::Element;
 use crate::lanes::{self, Map, Sum, Total};
-use crate::math::double::{ln, power_of_two};
+use crate::math::double::{ln, power_of_two, power_of_two_float};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
 use crate::narrow::Narrow;
 use crate::row::TOGETHER;
-use crate::simd::{F32, Simd};
+use crate::simd::{F32, HALF, Simd};
 use crate::span::Span;
 
 use super::temperature::Scale;
@@ -68,7 +68,7 @@ impl Shift {
     /// What a sum of terms is multiplied by to become one of `exp(z - c)`.
     #[inline(always)]
     pub fn unit(self) -> f64 {
-        power_of_two(self.exponent as i32 - BIAS)
+        power_of_two_float(self.exponent - BIAS as f32)
     }
 
     /// The term of a logit, in f64.
@@ -214,6 +214,7 @@ impl Normalizer {
         scale: impl Scale,
     ) {
         let all_plain = scale.is_plain(lanes::magnitude(s, segments));
+        let mut halves = [[0.0; HALF]; TOGETHER];
         for i in 0..segments.len() {
             let look = Look::at(s, segments, i, all_plain, scale);
             let segment = &mut segments[i];
@@ -222,13 +223,22 @@ impl Normalizer {
                 Look::Shifted(_, shift) => (false, shift),
                 Look::Degenerate(found) => {
                     lanes::fill(s, segment, 0.0);
+                    halves[i][0] = found.sum;
                     known[i] = found;
                     continue;
                 }
             };
             let mut sum = Sum::new(s);
             exp_sum(s, segment, plain, shift, scale, &mut sum);
-            known[i] = Self { shift, sum: sum.sum() };
+            if segments.len() == 1 {
+                known[i] = Self { shift, sum: sum.sum() };
+                return;
+            }
+            halves[i] = sum.halve();
+            known[i].shift = shift;
+        }
+        for (known, sum) in known.iter_mut().zip(lanes::sums(s, &halves)) {
+            known.sum = sum;
         }
     }
 
@@ -255,6 +265,22 @@ impl Normalizer {
         // +inf and -inf are their own logsumexp; a NaN that was passed over by the maximum is in the sum.
         let value = if center.is_infinite() { center } else { value };
         if self.sum.is_nan() { f64::NAN } else { value }
+    }
+
+    /// [`Normalizer::logsumexp`] of some rows.
+    #[inline(always)]
+    pub fn logsumexps(rows: &[Self], scale: impl Scale) -> [f64; TOGETHER] {
+        // First apart, field by field: of loops that pick fields from rows some turns are not vectorised.
+        let (mut sums, mut centers, mut exponents) = ([1.0; TOGETHER], [0.0; TOGETHER], [0.0; TOGETHER]);
+        for (i, row) in rows.iter().enumerate() {
+            (sums[i], centers[i], exponents[i]) = (row.sum, row.shift.center, row.shift.exponent);
+        }
+        let mut results = [0.0; TOGETHER];
+        for i in 0..TOGETHER {
+            let shift = Shift { center: centers[i], exponent: exponents[i] };
+            results[i] = Self { shift, sum: sums[i] }.logsumexp(scale);
+        }
+        results
     }
 }
 

@@ -6,9 +6,9 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
 
-use super::{Kernel, LANES, STREAM_ALIGNMENT, Simd};
+use super::{HALF, Kernel, LANES, STREAM_ALIGNMENT, Simd};
 
-/// Proof of AVX2, FMA and F16C: only [`Avx2::new`] makes one.
+/// Proof of AVX2, FMA, F16C, BMI1, BMI2 and POPCNT: only [`Avx2::new`] makes one.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx2(());
 
@@ -24,7 +24,7 @@ pub struct Mask([__m256; 2]);
 impl Avx2 {
     #[inline]
     pub fn new() -> Option<Self> {
-        super::has!("avx2" && "fma" && "f16c").then_some(Self(()))
+        super::has!("avx2" && "fma" && "f16c" && "bmi1" && "bmi2" && "popcnt").then_some(Self(()))
     }
 }
 
@@ -58,7 +58,7 @@ impl Simd for Avx2 {
 
     #[inline]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx2,fma,f16c")]
+        #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,popcnt")]
         fn entry<K: Kernel>(token: Avx2, kernel: K) -> K::Output {
             kernel.run(token)
         }
@@ -102,34 +102,111 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn transpose(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
-        // The left half of a row beside the left half of the row four below, and likewise the right halves: from there on both
-        // halves of a register are transposed alike.
-        macro_rules! pair {
-            ($row:literal, $half:literal) => {{
-                let (above, below): ([[f32; 4]; 2], [[f32; 4]; 2]) =
-                    (bytemuck::cast(rows[$row]), bytemuck::cast(rows[$row + 4]));
-                let (above, below) =
-                    (_mm_loadu_ps(above[$half].as_ptr()), _mm_loadu_ps(below[$half].as_ptr()));
-                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(above), below)
-            }};
-        }
-        macro_rules! half {
-            ($half:literal) => {{
-                let (a, b, c, d) = (pair!(0, $half), pair!(1, $half), pair!(2, $half), pair!(3, $half));
-                let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
-                let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
-                [
-                    _mm256_shuffle_ps::<0x44>(ab, cd),
-                    _mm256_shuffle_ps::<0xee>(ab, cd),
-                    _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
-                    _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
-                ]
-            }};
-        }
-        let columns: [[__m256; 4]; 2] = intrinsics! { [half!(0), half!(1)] };
-        bytemuck::cast(columns)
+    fn transpose(self, rows: [[f32; HALF]; HALF]) -> [[f32; HALF]; HALF] {
+        intrinsics! { transpose(rows) }
     }
+
+    #[inline(always)]
+    fn sums(self, rows: &[[f64; HALF]; HALF]) -> [f64; HALF] {
+        macro_rules! four {
+            ($row:literal) => {{
+                macro_rules! load {
+                    ($i:expr) => {{
+                        let row = rows[$row + $i].as_ptr();
+                        _mm256_add_pd(_mm256_loadu_pd(row), _mm256_loadu_pd(row.add(4)))
+                    }};
+                }
+                macro_rules! two {
+                    ($i:expr) => {{
+                        let (a, b) = (load!($i), load!($i + 2));
+                        _mm256_add_pd(
+                            _mm256_permute2f128_pd::<0x20>(a, b),
+                            _mm256_permute2f128_pd::<0x31>(a, b),
+                        )
+                    }};
+                }
+                // Rows 0 and 2, and 1 and 3, so that they end in order.
+                let (even, odd) = (two!(0), two!(1));
+                _mm256_add_pd(_mm256_unpacklo_pd(even, odd), _mm256_unpackhi_pd(even, odd))
+            }};
+        }
+        let mut sums = [0.0; HALF];
+        intrinsics! {
+            _mm256_storeu_pd(sums.as_mut_ptr(), four!(0));
+            _mm256_storeu_pd(sums[4..].as_mut_ptr(), four!(4));
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn maxima(self, rows: &[[f32; LANES]; LANES]) -> [f32; LANES] {
+        macro_rules! load {
+            ($row:expr) => {{
+                let row = rows[$row].as_ptr();
+                _mm256_max_ps(_mm256_loadu_ps(row), _mm256_loadu_ps(row.add(8)))
+            }};
+        }
+        macro_rules! two {
+            ($row:expr) => {{
+                let (a, b) = (load!($row), load!($row + 1));
+                _mm256_castps_pd(_mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)))
+            }};
+        }
+        macro_rules! four {
+            ($row:expr) => {{
+                let (a, b) = (two!($row), two!($row + 2));
+                let (a, b) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+                _mm256_max_ps(_mm256_castpd_ps(a), _mm256_castpd_ps(b))
+            }};
+        }
+        macro_rules! eight {
+            ($row:expr) => {{
+                let (a, b) = (four!($row), four!($row + 4));
+                _mm256_max_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+            }};
+        }
+        let mut maxima = [0.0; LANES];
+        intrinsics! {
+            _mm256_storeu_ps(maxima.as_mut_ptr(), eight!(0));
+            _mm256_storeu_ps(maxima[8..].as_mut_ptr(), eight!(8));
+        }
+        maxima
+    }
+}
+
+/// [`Simd::transpose`].
+///
+/// # Safety
+///
+/// This CPU has AVX.
+#[inline(always)]
+pub(super) unsafe fn transpose(rows: [[f32; HALF]; HALF]) -> [[f32; HALF]; HALF] {
+    // The left half of a row beside the left half of the row four below, and likewise the right halves: from there on both
+    // halves of a register are transposed alike.
+    macro_rules! pair {
+        ($row:literal, $half:literal) => {{
+            let (above, below): ([[f32; 4]; 2], [[f32; 4]; 2]) =
+                (bytemuck::cast(rows[$row]), bytemuck::cast(rows[$row + 4]));
+            let (above, below) = (_mm_loadu_ps(above[$half].as_ptr()), _mm_loadu_ps(below[$half].as_ptr()));
+            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(above), below)
+        }};
+    }
+    macro_rules! half {
+        ($half:literal) => {{
+            let (a, b, c, d) = (pair!(0, $half), pair!(1, $half), pair!(2, $half), pair!(3, $half));
+            let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+            let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+            [
+                _mm256_shuffle_ps::<0x44>(ab, cd),
+                _mm256_shuffle_ps::<0xee>(ab, cd),
+                _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+                _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+            ]
+        }};
+    }
+    // SAFETY: the caller's; loads are of arrays.
+    let columns: [[__m256; 4]; 2] = unsafe { [half!(0), half!(1)] };
+    bytemuck::cast(columns)
 }
 
 /// The masks of the first `len` lanes, for fewer than all: a window on ones, then zeros.
@@ -293,6 +370,17 @@ impl super::F64 for F64 {
             intrinsics! { _mm256_storeu_pd(lanes.as_mut_ptr(), quarter) }
         }
         lanes
+    }
+
+    #[inline(always)]
+    fn halve(self) -> [f64; HALF] {
+        let [a, b, c, d] = self.0;
+        let mut sums = [0.0; HALF];
+        intrinsics! {
+            _mm256_storeu_pd(sums.as_mut_ptr(), _mm256_add_pd(a, c));
+            _mm256_storeu_pd(sums[4..].as_mut_ptr(), _mm256_add_pd(b, d));
+        }
+        sums
     }
 
     #[inline(always)]

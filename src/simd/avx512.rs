@@ -5,9 +5,9 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
 
-use super::{Kernel, LANES, STREAM_ALIGNMENT, Simd};
+use super::{HALF, Kernel, LANES, STREAM_ALIGNMENT, Simd};
 
-/// Proof of AVX-512 F, VL, BW and DQ: only [`Avx512::new`] makes one.
+/// Proof of AVX-512 F, VL, BW and DQ, and of what AVX2 is a proof of: only [`Avx512::new`] makes one.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512(());
 
@@ -23,8 +23,8 @@ pub struct Mask(__mmask16);
 impl Avx512 {
     #[inline]
     pub fn new() -> Option<Self> {
-        let here = super::has!("avx512f" && "avx512vl" && "avx512bw" && "avx512dq" && "avx2" && "fma");
-        here.then_some(Self(()))
+        super::avx2::Avx2::new()?;
+        super::has!("avx512f" && "avx512vl" && "avx512bw" && "avx512dq").then_some(Self(()))
     }
 }
 
@@ -46,7 +46,7 @@ impl Simd for Avx512 {
 
     #[inline]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c,bmi1,bmi2,popcnt")]
         fn entry<K: Kernel>(token: Avx512, kernel: K) -> K::Output {
             kernel.run(token)
         }
@@ -82,6 +82,74 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn fence(self) {
         intrinsics! { _mm_sfence() }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [[f32; HALF]; HALF]) -> [[f32; HALF]; HALF] {
+        intrinsics! { super::avx2::transpose(rows) }
+    }
+
+    #[inline(always)]
+    fn sums(self, rows: &[[f64; HALF]; HALF]) -> [f64; HALF] {
+        // At each level two vectors become one: what is left of the first in its lower half, of the second in its upper.
+        macro_rules! load {
+            ($row:literal) => {
+                _mm512_loadu_pd(rows[$row].as_ptr())
+            };
+        }
+        macro_rules! fold {
+            ($a:expr, $b:expr, $first:literal, $second:literal) => {{
+                let (a, b) = ($a, $b);
+                _mm512_add_pd(_mm512_shuffle_f64x2::<$first>(a, b), _mm512_shuffle_f64x2::<$second>(a, b))
+            }};
+        }
+        macro_rules! four {
+            ($a:literal, $b:literal, $c:literal, $d:literal) => {
+                fold!(
+                    fold!(load!($a), load!($b), 0x44, 0xee),
+                    fold!(load!($c), load!($d), 0x44, 0xee),
+                    0x88,
+                    0xdd
+                )
+            };
+        }
+        let mut sums = [0.0; HALF];
+        intrinsics! {
+            // Even rows and odd ones, so that they end in order.
+            let (even, odd) = (four!(0, 2, 4, 6), four!(1, 3, 5, 7));
+            let folded = _mm512_add_pd(_mm512_unpacklo_pd(even, odd), _mm512_unpackhi_pd(even, odd));
+            _mm512_storeu_pd(sums.as_mut_ptr(), folded);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn maxima(self, rows: &[[f32; LANES]; LANES]) -> [f32; LANES] {
+        macro_rules! two {
+            ($row:expr) => {{
+                let (a, b) = (_mm512_loadu_ps(rows[$row].as_ptr()), _mm512_loadu_ps(rows[$row + 1].as_ptr()));
+                _mm512_castps_pd(_mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)))
+            }};
+        }
+        macro_rules! four {
+            ($row:expr) => {{
+                let (a, b) = (two!($row), two!($row + 2));
+                let (a, b) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+                _mm512_max_ps(_mm512_castpd_ps(a), _mm512_castpd_ps(b))
+            }};
+        }
+        macro_rules! fold {
+            ($a:expr, $b:expr, $first:literal, $second:literal) => {{
+                let (a, b) = ($a, $b);
+                _mm512_max_ps(_mm512_shuffle_f32x4::<$first>(a, b), _mm512_shuffle_f32x4::<$second>(a, b))
+            }};
+        }
+        let mut maxima = [0.0; LANES];
+        intrinsics! {
+            let (first, second) = (fold!(four!(0), four!(4), 0x44, 0xee), fold!(four!(8), four!(12), 0x44, 0xee));
+            _mm512_storeu_ps(maxima.as_mut_ptr(), fold!(first, second, 0x88, 0xdd));
+        }
+        maxima
     }
 }
 
@@ -164,6 +232,13 @@ impl super::F32 for F32 {
 }
 
 impl super::F64 for F64 {
+    #[inline(always)]
+    fn halve(self) -> [f64; HALF] {
+        let mut sums = [0.0; HALF];
+        intrinsics! { _mm512_storeu_pd(sums.as_mut_ptr(), _mm512_add_pd(self.0[0], self.0[1])) };
+        sums
+    }
+
     #[inline(always)]
     fn to_array(self) -> [f64; LANES] {
         let mut lanes = [0.0; LANES];

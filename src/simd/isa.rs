@@ -34,7 +34,7 @@ pub enum Isa {
     Scalar,
     /// `wide::f32x8`, for whatever the program is compiled for. Always available.
     Portable,
-    /// AVX2 with FMA and F16C (x86-64-v3: Intel from Haswell, AMD from Zen).
+    /// AVX2 with FMA, F16C, BMI1, BMI2 and POPCNT (x86-64-v3: Intel from Haswell, AMD from Zen).
     Avx2,
     /// AVX-512 F, VL, BW and DQ (x86-64-v4: Intel servers from Skylake, AMD from Zen 4).
     Avx512,

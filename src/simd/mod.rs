@@ -39,6 +39,9 @@ mod scalar;
 /// The lanes of a vector.
 pub const LANES: usize = 16;
 
+/// Half of them.
+pub const HALF: usize = LANES / 2;
+
 /// A line of the caches, which is written whole where it passes them.
 pub const STREAM_ALIGNMENT: usize = 64;
 
@@ -89,7 +92,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// Rows as columns.
     #[inline(always)]
-    fn transpose(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+    fn transpose(self, rows: [[f32; HALF]; HALF]) -> [[f32; HALF]; HALF] {
         let mut columns = rows;
         for (i, column) in columns.iter_mut().enumerate() {
             for (j, row) in rows.iter().enumerate() {
@@ -97,6 +100,26 @@ pub trait Simd: Copy + Send + Sync + 'static {
             }
         }
         columns
+    }
+
+    /// The sum of each row: what [`F64::reduce_add`] does after [`F64::halve`], for several at once.
+    #[inline(always)]
+    fn sums(self, rows: &[[f64; HALF]; HALF]) -> [f64; HALF] {
+        let mut sums = [0.0; HALF];
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum = sum_of_halves(row);
+        }
+        sums
+    }
+
+    /// The largest number of each row: what [`F32::reduce_max`] does, for several at once.
+    #[inline(always)]
+    fn maxima(self, rows: &[[f32; LANES]; LANES]) -> [f32; LANES] {
+        let mut maxima = [0.0; LANES];
+        for (max, row) in maxima.iter_mut().zip(rows) {
+            *max = self.load(row).reduce_max();
+        }
+        maxima
     }
 }
 
@@ -166,6 +189,16 @@ pub trait F32: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Sel
 pub trait F64: Copy + Add<Output = Self> {
     fn to_array(self) -> [f64; LANES];
 
+    /// The sums of lanes that are eight apart.
+    #[inline(always)]
+    fn halve(self) -> [f64; HALF] {
+        let (lanes, mut sums) = (self.to_array(), [0.0; HALF]);
+        for i in 0..HALF {
+            sums[i] = lanes[i] + lanes[i + HALF];
+        }
+        sums
+    }
+
     /// The sum of the lanes, folded 16 -> 8 -> 4 -> 2 -> 1.
     #[inline(always)]
     fn reduce_add(self) -> f64 {
@@ -180,6 +213,12 @@ pub trait Mask<V>: Copy {
 
     /// The mask as bits, lane 0 lowest.
     fn bits(self) -> u16;
+}
+
+/// One of [`Simd::sums`].
+#[inline(always)]
+pub fn sum_of_halves([a, b, c, d, e, f, g, h]: &[f64; HALF]) -> f64 {
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 #[inline(always)]

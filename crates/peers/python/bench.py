@@ -6,7 +6,7 @@
     python3 python/bench.py --runs 3 --csv peers-python.csv
 
 Every candidate writes into memory that is there already, where its library can; results are compared first. A sample is as
-many iterations as take a millisecond; in each round all candidates give one, in rotating order; medians are printed,
+many iterations as take a millisecond; in each round all candidates give one, in an order of its own; medians are printed,
 nanoseconds an element.
 """
 
@@ -16,6 +16,7 @@ import ctypes
 import math
 import os
 import pathlib
+import random
 import statistics
 import time
 
@@ -169,9 +170,9 @@ def measure(operation, rows, cols, threads, shim, seconds):
         round_time += elapsed
     samples = [[] for _ in all_candidates]
     rounds = min(max(int(seconds / round_time), 15), 101)
-    for turn in range(rounds):
-        for i in range(len(all_candidates)):
-            index = (turn + i) % len(all_candidates)
+    shuffled = random.Random(1)
+    for _ in range(rounds):
+        for index in shuffled.sample(range(len(all_candidates)), len(all_candidates)):
             samples[index].append(timed(all_candidates[index][1], iterations[index]) / iterations[index])
     return {name: statistics.median(times) * 1e9 / (rows * cols)
             for (name, _, _), times in zip(all_candidates, samples)}
