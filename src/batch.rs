@@ -146,6 +146,7 @@ pub(crate) enum Grid<'a, E: Element> {
 }
 
 impl<'a, E: Element> Grid<'a, E> {
+    #[inline(always)]
     fn shape(&self) -> (usize, usize) {
         match self {
             Grid::InPlace(rows) => (rows.rows(), rows.cols()),
@@ -432,16 +433,25 @@ pub(crate) trait Place<'a, E: Element> {
 impl<'a, E: Element> Place<'a, E> for Grid<'a, E> {
     type Written = ();
 
-    #[inline]
+    /// A row alone has no time for anything else: it goes straight to its kernel, and nothing is moved on the way.
+    #[inline(always)]
     fn transform<T: Transform<E>>(mut self, engine: &Engine, operation: &T) {
         let (rows, cols) = self.shape();
-        // A row alone has no time for anything else.
         if rows == 1
             && cols <= SEGMENT
             && let Some(row) = self.next_row()
         {
-            return engine.workers.machine.run(Alone { row, operation });
+            engine.workers.machine.run(Alone { row, operation });
+        } else {
+            self.transform_several(engine, operation);
         }
+    }
+}
+
+impl<E: Element> Grid<'_, E> {
+    #[inline(never)]
+    fn transform_several<T: Transform<E>>(self, engine: &Engine, operation: &T) {
+        let (rows, cols) = self.shape();
         let elements = rows * cols;
         let stream = matches!(self, Grid::Apart(..))
             && cols > narrow::COLS
@@ -463,10 +473,12 @@ impl<'a, E: Element> Grid<'a, E> {
     /// # Errors
     ///
     /// [`Error::ShapeMismatch`].
+    #[inline(always)]
     pub(crate) fn apart(from: Rows<'a, E>, to: RowsMut<'a, E>) -> Result<Self, Error> {
         Self::checked(from, to.into_slots())
     }
 
+    #[inline(always)]
     fn checked(from: Rows<'a, E>, to: RowSlots<'a, E>) -> Result<Self, Error> {
         let (input, output) = ((from.rows(), from.cols()), (to.rows(), to.cols()));
         // A batch of no rows has no columns to speak of.

@@ -348,6 +348,25 @@ fn up_to_two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map:
     terms[0] + terms[1]
 }
 
+/// What up to four vectors are mapped to is kept, and its sum halved: as [`map_sum`] and [`Sum::halve`].
+#[inline(always)]
+pub fn map_kept<S: Simd, E: Element>(
+    s: S,
+    mut span: Read<'_, E>,
+    fill: f32,
+    map: impl Map<S>,
+    kept: &mut [S::F32; GROUP / 2],
+) -> [f64; HALF] {
+    for pair in kept.as_chunks_mut::<2>().0 {
+        let Some(x) = span.pair(s, fill) else { break };
+        *pair = map.apply(s, x);
+        span.put_pair::<S>(*pair);
+    }
+    let mut sum = Sum::new(s);
+    sum.add((kept[0] + kept[1]) + (kept[2] + kept[3]));
+    sum.halve()
+}
+
 /// Four terms of [`map_sum`]: the tree is spelt out, as closures would be functions without the backend's instructions.
 #[inline(always)]
 fn four<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) -> S::F32 {

@@ -16,6 +16,9 @@ use crate::threads::{Divide, Workers};
 /// Elements of a segment, 4096: as many as stay in the first-level cache between its first pass and its exponentials.
 pub const SEGMENT: usize = GROUPS * GROUP_LEN;
 
+/// Rows up to this length are short: four vectors, kept until the row is known.
+pub const SHORT: usize = 64;
+
 /// Segments whose partial results are kept at a time, on the stack.
 pub const WINDOW: usize = 64;
 
@@ -62,6 +65,15 @@ pub trait Transform<E: Element>: Reduce<E> {
     /// the row is known and, where [`Transform::STORES`], stored.
     const STREAMS: bool;
 
+    /// Whether [`Transform::short`] is there.
+    const SHORT: bool;
+
+    /// Does rows of up to [`SHORT`] elements, and of those up to `N`, which is 1 or [`TOGETHER`].
+    #[inline(always)]
+    fn short<S: Simd, const N: usize>(&self, _: S, _: &mut [Write<'_, E>]) {
+        unreachable!("an operation that has no way of its own for short rows")
+    }
+
     /// Writes the same segments, given what is known of the row of each. `stored` is what is known of the segments alone if
     /// [`Reduce::segments`] has written them.
     fn finish<S: Simd>(
@@ -92,7 +104,13 @@ pub fn transform_rows<S: Simd, E: Element, T: Transform<E>>(
     known: &mut [T::Partial],
     operation: &T,
 ) {
-    if T::STORES {
+    if T::SHORT && rows.iter().all(|row| row.rest().len() <= SHORT) {
+        if rows.len() == 1 {
+            operation.short::<S, 1>(s, rows);
+        } else {
+            operation.short::<S, TOGETHER>(s, rows);
+        }
+    } else if T::STORES {
         operation.segments(s, 0, rows, known);
         rows.iter_mut().for_each(Write::rewind);
         operation.finish(s, known, Some(known), 0, rows);

@@ -39,6 +39,7 @@ impl<'a, E: Element> Rows<'a, E> {
     ///
     /// [`Error::NoColumns`] if `cols` is 0 and there is data; [`Error::RaggedRows`] if `data` does not hold a whole
     /// number of rows. No data at all is a batch of no rows.
+    #[inline]
     pub fn new(data: &'a [E], cols: usize) -> Result<Self, Error> {
         Self::strided(data, cols, cols)
     }
@@ -48,6 +49,7 @@ impl<'a, E: Element> Rows<'a, E> {
     /// # Errors
     ///
     /// As [`Rows::new`], and [`Error::StrideTooShort`] if `stride < cols`.
+    #[inline]
     pub fn strided(data: &'a [E], cols: usize, stride: usize) -> Result<Self, Error> {
         Table::new(data, cols, stride).map(Self)
     }
@@ -80,6 +82,7 @@ impl<'a, E: Element> RowsMut<'a, E> {
     /// # Errors
     ///
     /// As [`Rows::new`].
+    #[inline]
     pub fn new(data: &'a mut [E], cols: usize) -> Result<Self, Error> {
         Self::strided(data, cols, cols)
     }
@@ -89,6 +92,7 @@ impl<'a, E: Element> RowsMut<'a, E> {
     /// # Errors
     ///
     /// As [`Rows::strided`].
+    #[inline]
     pub fn strided(data: &'a mut [E], cols: usize, stride: usize) -> Result<Self, Error> {
         Table::new(data, cols, stride).map(Self)
     }
@@ -119,6 +123,7 @@ impl<'a, E: Element> RowsMut<'a, E> {
         self.0.shape.contiguous(rows).map(|range| &self.0.data[range])
     }
 
+    #[inline(always)]
     pub(crate) fn into_slots(self) -> RowSlots<'a, E> {
         RowSlots(Table { data: Slots::of(self.0.data), shape: self.0.shape })
     }
@@ -148,12 +153,14 @@ macro_rules! tables {
         impl<'a, E: Element> $rows<'a, E> {
             /// The number of rows.
             #[must_use]
+            #[inline]
             pub fn rows(&self) -> usize {
                 self.0.shape.rows
             }
 
             /// The number of columns: the elements of a row.
             #[must_use]
+            #[inline]
             pub fn cols(&self) -> usize {
                 self.0.shape.cols
             }
@@ -265,6 +272,7 @@ struct Table<D> {
 }
 
 impl<D: Cut> Table<D> {
+    #[inline]
     fn new(data: D, cols: usize, stride: usize) -> Result<Self, Error> {
         let shape = Shape::new(data.len(), cols, stride)?;
         Ok(Self { data, shape })
@@ -311,6 +319,7 @@ struct Shape {
 }
 
 impl Shape {
+    #[inline]
     fn new(len: usize, cols: usize, stride: usize) -> Result<Self, Error> {
         // A row alone has no time for a division.
         if len == cols && cols == stride {

@@ -156,11 +156,13 @@ impl<'a, E: Element> Slots<'a, E> {
         Self(memory)
     }
 
+    #[inline(always)]
     pub fn of(elements: &'a mut [E]) -> Self {
         // SAFETY: the layout is the same, and what is written there are elements.
         Self(unsafe { slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), elements.len()) })
     }
 
+    #[inline(always)]
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -187,6 +189,7 @@ impl<'a, E: Element> Slots<'a, E> {
         }
     }
 
+    #[inline(always)]
     pub fn split_at(self, mid: usize) -> (Self, Self) {
         let (first, second) = self.0.split_at_mut(mid);
         (Self(first), Self(second))

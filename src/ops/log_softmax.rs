@@ -36,7 +36,7 @@ use crate::error::Error;
 use crate::lanes::{self, GROUP_LEN, Groups, Map, Sum, Total};
 use crate::math::double::{in_two, ln_or_ln_1p};
 use crate::narrow::Narrow;
-use crate::row::{Reduce, TOGETHER, Transform};
+use crate::row::{Reduce, SHORT, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Mask, Simd};
 use crate::span::{Read, Span};
@@ -177,6 +177,7 @@ impl Engine {
     }
 }
 
+#[inline(always)]
 fn apply<'a, P: Place<'a, f32>>(engine: &Engine, place: P, options: &Softmax) -> Result<P::Written, Error> {
     let masked = options.masked_rows.value(f32::NEG_INFINITY);
     Ok(match options.temperature()? {
@@ -219,9 +220,6 @@ impl Default for Sums {
 
 /// A sum of so many times its largest term is flat.
 const FLAT: f64 = 3.0;
-
-/// Rows up to this length have their maximum set apart at once.
-const SHORT: usize = 64;
 
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Sums;
@@ -442,6 +440,7 @@ impl Loss {
 impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     const STORES: bool = false;
     const STREAMS: bool = true;
+    const SHORT: bool = false;
 
     #[inline(always)]
     fn finish<S: Simd>(

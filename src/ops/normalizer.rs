@@ -107,7 +107,7 @@ impl<S: Simd, C: Scale, const PLAIN: bool> Term<S, C, PLAIN> {
 
     /// A logit whose term is 0.
     #[inline(always)]
-    fn nothing(shift: Shift, scale: C) -> f32 {
+    pub fn nothing(shift: Shift, scale: C) -> f32 {
         if PLAIN { scale.logit(floor(shift)) } else { f32::NEG_INFINITY }
     }
 }

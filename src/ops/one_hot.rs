@@ -52,6 +52,7 @@ impl<E: Element> Reduce<E> for OneHot {
 impl<E: Element> Transform<E> for OneHot {
     const STORES: bool = false;
     const STREAMS: bool = false;
+    const SHORT: bool = false;
 
     #[inline(always)]
     fn finish<S: Simd>(

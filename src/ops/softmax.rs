@@ -29,12 +29,12 @@ use crate::error::Error;
 use crate::lanes::{self, Map, Then};
 use crate::math::double::{in_two, power_of_two};
 use crate::narrow::Narrow;
-use crate::row::{Reduce, TOGETHER, Transform};
+use crate::row::{Reduce, SHORT, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
-use crate::simd::{F32, Simd};
-use crate::span::Span;
+use crate::simd::{F32, HALF, LANES, Simd};
+use crate::span::{Span, Write};
 
-use super::normalizer::{Normalizer, Shift, Term, degenerate, narrow_sums};
+use super::normalizer::{Look, Normalizer, Shift, Term, degenerate, narrow_sums};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -169,6 +169,7 @@ impl Engine {
     }
 }
 
+#[inline(always)]
 fn apply<'a, P: Place<'a, f32>>(engine: &Engine, place: P, options: &Softmax) -> Result<P::Written, Error> {
     let masked = options.masked_rows.value(0.0);
     Ok(match options.temperature()? {
@@ -208,6 +209,43 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     const STORES: bool = E::KEEPS_LANES;
     /// Exponentials that are computed anew are those of another segment.
     const STREAMS: bool = E::KEEPS_LANES;
+    const SHORT: bool = true;
+
+    #[inline(always)]
+    fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {
+        let all_plain = self.scale.is_plain(lanes::magnitude(s, rows));
+        let mut terms = [[s.splat(0.0); SHORT / LANES]; N];
+        let mut halves = [[0.0; HALF]; N];
+        for i in 0..rows.len() {
+            match Look::at(s, rows, i, all_plain, self.scale) {
+                Look::Plain => {
+                    let term = Term::<S, C, true>::new(s, Shift::PLAIN, self.scale);
+                    let fill = Term::<S, C, true>::nothing(Shift::PLAIN, self.scale);
+                    halves[i] = lanes::map_kept(s, rows[i].rest(), fill, term, &mut terms[i]);
+                }
+                Look::Shifted(_, shift) => {
+                    let term = Term::<S, C, false>::new(s, shift, self.scale);
+                    halves[i] = lanes::map_kept(s, rows[i].rest(), f32::NEG_INFINITY, term, &mut terms[i]);
+                }
+                Look::Degenerate(found) => halves[i][0] = found.sum,
+            }
+        }
+        let sums = lanes::sums(s, &halves);
+        let (mut hi, mut lo) = ([0.0; N], [0.0; N]);
+        for i in 0..N {
+            (hi[i], lo[i]) = in_two(1.0 / sums[i]);
+        }
+        for (i, row) in rows.iter_mut().enumerate() {
+            if let Some(value) = degenerate(sums[i], self.masked) {
+                lanes::fill(s, row, value);
+                continue;
+            }
+            let factor = Factor { hi: s.splat(hi[i]), lo: s.splat(lo[i]) };
+            for pair in terms[i].as_chunks::<2>().0 {
+                row.put_pair::<S>(factor.apply(s, *pair));
+            }
+        }
+    }
 
     #[inline(always)]
     fn finish<S: Simd>(
