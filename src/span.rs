@@ -417,9 +417,9 @@ impl<E: Element> Span<E> for Write<'_, E> {
     #[inline(always)]
     fn put<S: Simd, const N: usize>(&mut self, lanes: [S::F32; N]) {
         assert!(N <= self.vectors);
-        for i in 0..N {
+        for (i, lanes) in lanes.iter().enumerate() {
             // SAFETY: the invariant, as `i < vectors`.
-            E::store::<S>(lanes[i], unsafe { &mut *self.to.add(i) });
+            E::store::<S>(*lanes, unsafe { &mut *self.to.add(i) });
         }
         // SAFETY: still in bounds, or just behind.
         unsafe {

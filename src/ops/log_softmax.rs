@@ -92,7 +92,7 @@ impl Engine {
     ///
     /// [`Error::ShapeMismatch`] if `out` has other rows or columns than `x`. Nothing has been written then.
     pub fn log_softmax(&self, x: Rows<'_>, out: RowsMut<'_>) -> Result<(), Error> {
-        self.log_softmax_with(x, out, &Softmax::default())
+        apply(self, Grid::apart(x, out)?, &Softmax::default())
     }
 
     /// [`Engine::log_softmax`] with a temperature, or with another answer to masked rows.
@@ -123,7 +123,7 @@ impl Engine {
     ///
     /// None as yet: the signature is that of its kin.
     pub fn log_softmax_in_place(&self, x: RowsMut<'_>) -> Result<(), Error> {
-        self.log_softmax_in_place_with(x, &Softmax::default())
+        apply(self, Grid::InPlace(x), &Softmax::default())
     }
 
     /// [`Engine::log_softmax_with`], in place of the logits.
@@ -159,7 +159,7 @@ impl Engine {
         x: Rows<'_>,
         out: &'a mut [MaybeUninit<f32>],
     ) -> Result<&'a mut [f32], Error> {
-        self.log_softmax_uninit_with(x, out, &Softmax::default())
+        apply(self, Uninit::new(x, out)?, &Softmax::default())
     }
 
     /// [`Engine::log_softmax_uninit`] with options.
@@ -177,6 +177,7 @@ impl Engine {
     }
 }
 
+/// Into its callers, so that nothing is moved for a call: a row alone would wait for it.
 #[inline(always)]
 fn apply<'a, P: Place<'a, f32>>(engine: &Engine, place: P, options: &Softmax) -> Result<P::Written, Error> {
     let masked = options.masked_rows.value(f32::NEG_INFINITY);
