@@ -348,6 +348,16 @@ fn up_to_two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map:
     terms[0] + terms[1]
 }
 
+/// Fetches where the results of a short row go.
+#[inline(always)]
+pub fn fetch_result<S: Simd, E: Element>(s: S, span: Read<'_, E>) {
+    if span.result != 0 {
+        for vector in span.vectors {
+            s.prefetch(core::ptr::from_ref(vector).wrapping_byte_offset(span.result));
+        }
+    }
+}
+
 /// What up to four vectors are mapped to is kept, and its sum halved: as [`map_sum`] and [`Sum::halve`].
 #[inline(always)]
 pub fn map_kept<S: Simd, E: Element>(
@@ -357,6 +367,7 @@ pub fn map_kept<S: Simd, E: Element>(
     map: impl Map<S>,
     kept: &mut [S::F32; GROUP / 2],
 ) -> [f64; HALF] {
+    fetch_result(s, span);
     for pair in kept.as_chunks_mut::<2>().0 {
         let Some(x) = span.pair(s, fill) else { break };
         *pair = map.apply(s, x);

@@ -57,7 +57,8 @@ pub struct Read<'a, E> {
     pub tail: &'a [E],
     /// How many elements come next, right behind in memory or nearly so: worth fetching.
     pub next: usize,
-    /// How far from an element, in bytes, its result will be: worth fetching too. 0 if there is none, or in place.
+    /// How far from an element, in bytes, its result will be, or that of another that comes soon: worth fetching too. 0 if there
+    /// is none, or in place.
     pub result: isize,
 }
 
@@ -301,7 +302,24 @@ impl<'a, E: Element> Write<'a, E> {
     /// What has not been passed yet, to be read before it is written.
     #[inline(always)]
     pub fn read(&self) -> Read<'_, E> {
-        Read { result: (self.to.addr() as isize).wrapping_sub(self.from.addr() as isize), ..self.rest() }
+        Read { result: self.result(), ..self.rest() }
+    }
+
+    #[inline(always)]
+    fn result(&self) -> isize {
+        (self.to.addr() as isize).wrapping_sub(self.from.addr() as isize)
+    }
+
+    /// The same of what is written at once, which has to be fetched before that; not beyond what there is.
+    #[inline(always)]
+    fn result_ahead(&self) -> isize {
+        const AHEAD: usize = 32;
+        let result = self.result();
+        if result != 0 && self.vectors + self.next / LANES > AHEAD {
+            result.wrapping_add((AHEAD * LANES * size_of::<E>()) as isize)
+        } else {
+            0
+        }
     }
 
     /// What a pass has written.
@@ -410,7 +428,7 @@ impl<E: Element> Span<E> for Write<'_, E> {
         unsafe {
             let vectors = slice::from_raw_parts(self.from, self.vectors);
             let tail = slice::from_raw_parts(self.from.add(self.vectors).cast(), self.tail);
-            Read { vectors, tail, next: self.next, result: 0 }
+            Read { vectors, tail, next: self.next, result: self.result_ahead() }
         }
     }
 

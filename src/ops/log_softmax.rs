@@ -315,6 +315,7 @@ impl<C: Scale> AtTemperature<C> {
             };
             let term = Term::<S, C, false>::new(s, shift, self.scale);
             let mut row = segments[i].rest();
+            lanes::fetch_result(s, row);
             let (mut max, mut top) = (s.splat(f32::NEG_INFINITY), zero);
             for pair in terms[i].as_chunks_mut::<2>().0 {
                 let Some(x) = row.pair(s, f32::NEG_INFINITY) else { break };
