@@ -39,7 +39,7 @@ use crate::narrow::Narrow;
 use crate::row::{Reduce, SHORT, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Mask, Simd};
-use crate::span::{Read, Span};
+use crate::span::{Read, Span, Write};
 
 use super::normalizer::{Look, Normalizer, Shift, Term, all_positive, degenerate, exp_sum, narrow_are_plain};
 use super::one_hot::OneHot;
@@ -228,14 +228,15 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Sums]) {
-        let all_plain = self.scale.is_plain(lanes::magnitude(s, segments));
         if segments.iter().all(|segment| segment.rest().len() <= SHORT) {
-            return if segments.len() == 1 {
-                self.short::<S, E, 1>(s, segments, known, all_plain)
-            } else {
-                self.short::<S, E, TOGETHER>(s, segments, known, all_plain)
-            };
+            for (i, known) in known.iter_mut().enumerate() {
+                let Apart { maxima: [apart], tops: [top], others: [sum], shifts: [shift] } =
+                    self.read_short(s, &segments[i..=i]);
+                *known = Sums { others: Normalizer { shift, sum }, apart, top };
+            }
+            return;
         }
+        let all_plain = self.scale.is_plain(lanes::magnitude(s, segments));
         let mut groups = None;
         for i in 0..segments.len() {
             let segment = segments[i].rest();
@@ -287,33 +288,27 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 }
 
 impl<C: Scale> AtTemperature<C> {
-    /// Reads up to `N` segments whose terms have room on the stack.
+    /// Reads up to `N` segments whose terms have room on the stack, and sets their maxima apart.
     ///
     /// What is folded over lanes is folded for all segments at once: three times in a row, one behind the other, a segment
     /// would wait for it.
     #[inline(always)]
-    fn short<S: Simd, E: Element, const N: usize>(
-        &self,
-        s: S,
-        segments: &[impl Span<E>],
-        known: &mut [Sums],
-        all_plain: bool,
-    ) {
+    fn read_short<S: Simd, E: Element, const N: usize>(&self, s: S, segments: &[impl Span<E>]) -> Apart<N> {
         let zero = s.splat(0.0);
         let mut terms = [[zero; SHORT / LANES]; N];
         let (mut maxima, mut tops) = ([[0.0; LANES]; N], [[0.0; LANES]; N]);
-        let mut degenerate = 0_u32;
+        let (mut shifts, mut degenerate) = ([Shift::PLAIN; N], [None; N]);
+        let all_plain = self.scale.is_plain(lanes::magnitude(s, segments));
         for i in 0..segments.len() {
-            let shift = match Look::at(s, segments, i, all_plain, self.scale) {
-                Look::Plain => Shift::PLAIN,
-                Look::Shifted(_, shift) => shift,
+            match Look::at(s, segments, i, all_plain, self.scale) {
+                Look::Plain => {}
+                Look::Shifted(_, shift) => shifts[i] = shift,
                 Look::Degenerate(found) => {
-                    degenerate |= 1 << i;
-                    known[i] = Sums::flat(found);
+                    degenerate[i] = Some(found);
                     continue;
                 }
-            };
-            let term = Term::<S, C, false>::new(s, shift, self.scale);
+            }
+            let term = Term::<S, C, false>::new(s, shifts[i], self.scale);
             let mut row = segments[i].rest();
             lanes::fetch_result(s, row);
             let (mut max, mut top) = (s.splat(f32::NEG_INFINITY), zero);
@@ -325,9 +320,8 @@ impl<C: Scale> AtTemperature<C> {
                 top = pair[0].max(pair[1]).max(top);
             }
             (maxima[i], tops[i]) = (max.to_array(), top.to_array());
-            known[i].others.shift = shift;
         }
-        let (maxima, tops) = (lanes::maxima(s, &maxima), lanes::maxima(s, &tops));
+        let (mut maxima, tops) = (lanes::maxima(s, &maxima), lanes::maxima(s, &tops));
         let (mut halves, mut counts) = ([[0.0; HALF]; N], [0; N]);
         for (i, terms) in terms[..segments.len()].iter().enumerate() {
             let (top, mut found, mut terms) = (s.splat(tops[i]), 0_u64, *terms);
@@ -340,14 +334,17 @@ impl<C: Scale> AtTemperature<C> {
             sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
             (halves[i], counts[i]) = (sum.halve(), found.count_ones());
         }
-        let sums = lanes::sums(s, &halves);
-        for (i, known) in known.iter_mut().enumerate() {
-            if degenerate & (1 << i) == 0 {
-                (known.apart, known.top) = (maxima[i], f64::from(tops[i]));
-                // Where there are several of the largest, but one is left; where there is a NaN there may be none.
-                known.others.sum = sums[i] + (f64::from(counts[i]) - 1.0) * known.top;
+        let (mut others, mut tops) = (lanes::sums(s, &halves), tops.map(f64::from));
+        for i in 0..N {
+            // Where there are several of the largest, but one is left; where there is a NaN there may be none.
+            others[i] += (f64::from(counts[i]) - 1.0) * tops[i];
+        }
+        for i in 0..segments.len() {
+            if let Some(Normalizer { shift, sum }) = degenerate[i] {
+                (maxima[i], tops[i], others[i], shifts[i]) = (f32::NEG_INFINITY, 0.0, sum, shift);
             }
         }
+        Apart { maxima, tops, others, shifts }
     }
 
     /// Reads any segment, whose maximum may be known, with room for its groups.
@@ -384,6 +381,14 @@ impl<C: Scale> AtTemperature<C> {
         let sum = groups.sum(s) + f64::from(lanes::count(s, with, max) - 1) * top;
         Sums { others: Normalizer { shift, sum }, apart: max, top }
     }
+}
+
+/// What is known of short segments, which all have their maximum set apart; or else it is -inf, and `others` says why.
+struct Apart<const N: usize> {
+    maxima: [f32; N],
+    tops: [f64; N],
+    others: [f64; N],
+    shifts: [Shift; N],
 }
 
 /// What is known of narrow rows, which all have their maximum set apart.
@@ -442,7 +447,25 @@ impl Loss {
 impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     const STORES: bool = false;
     const STREAMS: bool = true;
-    const SHORT: bool = false;
+    const SHORT: bool = true;
+
+    #[inline(always)]
+    fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {
+        let Apart { maxima, tops, others, .. } = self.read_short::<S, E, N>(s, rows);
+        let (mut hi, mut lo) = ([0.0; N], [0.0; N]);
+        for i in 0..N {
+            (hi[i], lo[i]) = in_two(ln_or_ln_1p(others[i] / tops[i], true));
+        }
+        for (i, row) in rows.iter_mut().enumerate() {
+            match degenerate(others[i] + tops[i], self.masked) {
+                Some(value) => lanes::fill(s, row, value),
+                None => {
+                    let loss = Loss { pivot: maxima[i], hi: hi[i], lo: lo[i] };
+                    lanes::map(s, row, 0.0, loss.subtract(s, self.scale));
+                }
+            }
+        }
+    }
 
     #[inline(always)]
     fn finish<S: Simd>(
