@@ -115,8 +115,8 @@ impl Engine {
 
     /// Whether results of so many bytes go past the caches.
     fn streams(&self, bytes: usize) -> bool {
-        let large = self.stream_from.map_or_else(|| caches::are_exceeded_by(bytes), |least| bytes >= least);
-        large && self.workers.machine.streams()
+        self.workers.machine.streams()
+            && self.stream_from.map_or_else(|| caches::are_exceeded_by(bytes), |least| bytes >= least)
     }
 
     fn run(&self, batch: impl Batch) {
