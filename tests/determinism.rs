@@ -45,7 +45,7 @@ fn batches() -> impl Iterator<Item = (usize, Vec<f32>)> {
 }
 
 /// One hash for all of it: change it only with a change that is meant to change results, and say so in CHANGELOG.
-const HASH: u64 = 0xd894_3233_b02e_d6b6;
+const HASH: u64 = 0x4240_fa1f_1976_ece3;
 
 #[test]
 fn one_hash_for_all_instruction_sets_and_threads() {

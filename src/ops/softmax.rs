@@ -28,6 +28,7 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::lanes::{self, Map, Then};
 use crate::math::double::{in_two, power_of_two};
+use crate::math::exp::BIAS;
 use crate::narrow::Narrow;
 use crate::row::{Reduce, SHORT, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
@@ -216,10 +217,11 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {
         let all_plain = self.scale.is_plain(lanes::magnitude(s, rows));
         let mut terms = [[s.splat(0.0); SHORT / LANES]; N];
-        let mut halves = [[0.0; HALF]; N];
+        let (mut halves, mut plain) = ([[0.0; HALF]; N], [false; N]);
         for i in 0..rows.len() {
             match Look::at(s, rows, i, all_plain, self.scale) {
                 Look::Plain => {
+                    plain[i] = true;
                     let term = Term::<S, C, true>::new(s, Shift::PLAIN, self.scale);
                     let fill = Term::<S, C, true>::nothing(Shift::PLAIN, self.scale);
                     halves[i] = lanes::map_kept(s, rows[i].rest(), fill, term, &mut terms[i]);
@@ -241,9 +243,10 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
                 lanes::fill(s, row, value);
                 continue;
             }
-            let factor = Factor { hi: s.splat(hi[i]), lo: s.splat(lo[i]) };
-            for pair in terms[i].as_chunks::<2>().0 {
-                row.put_pair::<S>(factor.apply(s, *pair));
+            if plain[i] {
+                put_kept(s, row, &terms[i], Factor { hi: s.splat(hi[i]), lo: s.splat(lo[i]) });
+            } else {
+                put_kept(s, row, &terms[i], AnyFactor::new(s, 1.0 / sums[i]));
             }
         }
     }
@@ -263,10 +266,10 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
                 lanes::fill(s, segment, value);
             } else if let Some(stored) = stored {
                 let factor = row.factor(stored[i].shift, self.scale);
-                if factor < SMALL {
-                    lanes::map(s, segment, 0.0, SmallFactor::new(s, factor));
-                } else {
+                if stored[i].shift == Shift::PLAIN && factor >= SMALL {
                     lanes::map(s, segment, 0.0, Factor::new(s, factor));
+                } else {
+                    lanes::map(s, segment, 0.0, AnyFactor::new(s, factor));
                 }
             } else {
                 let shift = if self.scale.is_plain(lanes::magnitude(s, slice::from_ref(segment))) {
@@ -281,7 +284,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
                 };
                 let term = Term::<S, C, false>::new(s, shift, self.scale);
                 let factor = row.factor(shift, self.scale);
-                lanes::map(s, segment, f32::NEG_INFINITY, Then(term, SmallFactor::new(s, factor)));
+                lanes::map(s, segment, f32::NEG_INFINITY, Then(term, AnyFactor::new(s, factor)));
             }
         }
     }
@@ -293,6 +296,19 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
             (hi[i], lo[i]) = in_two(1.0 / sums[i]);
         }
         rows.finish_terms(s, |row| Factor { hi: s.splat(hi[row]), lo: s.splat(lo[row]) });
+    }
+}
+
+/// Writes what becomes of terms that have been kept.
+#[inline(always)]
+fn put_kept<S: Simd, E: Element>(
+    s: S,
+    row: &mut Write<'_, E>,
+    terms: &[S::F32; SHORT / LANES],
+    map: impl Map<S>,
+) {
+    for pair in terms.as_chunks::<2>().0 {
+        row.put_pair::<S>(map.apply(s, *pair));
     }
 }
 
@@ -323,30 +339,38 @@ impl<S: Simd> Map<S> for Factor<S::F32> {
     }
 }
 
-/// A factor that may be below [`SMALL`], in two steps. Where the first one rounds, the result is below `2^-126`, and that
-/// rounding a small part of its last place.
-struct SmallFactor<V> {
+/// A factor that may be below [`SMALL`], and terms that may be far below others, in steps: of small results the product with
+/// `lo` would be subnormal, for which some processors take a hundred times as long.
+///
+/// Where another step than that rounds, the result is subnormal itself, and that rounding a part of its last place.
+struct AnyFactor<V> {
     first: V,
-    second: Factor<V>,
+    factor: Factor<V>,
+    last: V,
 }
 
-impl<V: F32> SmallFactor<V> {
+impl<V: F32> AnyFactor<V> {
     #[inline(always)]
     fn new<S: Simd<F32 = V>>(s: S, factor: f64) -> Self {
-        let power = if factor < SMALL { 96 } else { 0 };
+        let (first, last) = if factor < SMALL { (-96, 0) } else { (0, -BIAS) };
         Self {
-            first: s.splat(power_of_two(-power) as f32),
-            second: Factor::new(s, factor * power_of_two(power)),
+            first: s.splat(power_of_two(first) as f32),
+            factor: Factor::new(s, factor * power_of_two(-first - last)),
+            last: s.splat(power_of_two(last) as f32),
         }
     }
 }
 
-impl<S: Simd> Map<S> for SmallFactor<S::F32> {
+impl<S: Simd> Map<S> for AnyFactor<S::F32> {
     #[inline(always)]
     fn apply<const N: usize>(&self, s: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
         for x in &mut lanes {
             *x = *x * self.first;
         }
-        self.second.apply(s, lanes)
+        lanes = self.factor.apply(s, lanes);
+        for x in &mut lanes {
+            *x = *x * self.last;
+        }
+        lanes
     }
 }
