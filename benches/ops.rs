@@ -62,5 +62,33 @@ fn ops(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, ops);
+/// Softmax into new memory: as it comes, and filled with zeros first. What `softmax_uninit` spares, and the unsafe code behind it.
+fn new_memory(criterion: &mut Criterion) {
+    let engine = Engine::new().serial();
+    for (rows, cols) in [(1, 4096), (256, 1000), (64, 131_072)] {
+        let x: Vec<f32> = uniform(1).take(rows * cols).collect();
+        let mut group = criterion.benchmark_group("new memory");
+        group.throughput(Throughput::Elements(x.len() as u64));
+        let shape = format!("{rows}x{cols}");
+        group.bench_function(BenchmarkId::new("uninitialised", &shape), |bencher| {
+            bencher.iter(|| {
+                let mut y: Vec<f32> = Vec::with_capacity(x.len());
+                let from = Rows::new(black_box(&x), cols).expect("whole rows");
+                let written = engine.softmax_uninit(from, &mut y.spare_capacity_mut()[..x.len()]);
+                black_box(written.expect("the same shape").len())
+            });
+        });
+        group.bench_function(BenchmarkId::new("zeros", &shape), |bencher| {
+            bencher.iter(|| {
+                let mut y = Vec::with_capacity(x.len());
+                y.resize(x.len(), 0.0);
+                let from = Rows::new(black_box(&x), cols).expect("whole rows");
+                engine.softmax(from, RowsMut::new(black_box(&mut y), cols).expect("whole rows"))
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, ops, new_memory);
 criterion_main!(benches);

@@ -225,8 +225,8 @@ struct Transformations<'a, 'o, E: Element, T> {
     rows: Grid<'a, E>,
     /// Whether results go past the caches.
     stream: bool,
-    /// Rows that are not parted: all but one of them leave their exponentials where the last one goes.
-    together: usize,
+    /// So many rows are not parted: all but one of them leave their exponentials where the last one goes.
+    whole: usize,
     operation: &'o T,
 }
 
@@ -297,7 +297,7 @@ impl<E: Element, T: Transform<E>> Divide for Transformations<'_, '_, E, T> {
 
     fn halve(self) -> Result<(Self, Self), Self> {
         let half = self.rows() / 2;
-        if half < self.together {
+        if half < self.whole {
             return Err(self);
         }
         let (first, second) = self.rows.split_at(half);
@@ -457,13 +457,13 @@ impl<E: Element> Grid<'_, E> {
             && cols > narrow::COLS
             && row::may_stream::<E, T>(cols)
             && engine.streams(elements * size_of::<E>());
-        let together = if stream {
+        let whole = if stream {
             // Some parts for each thread, and no more rows than it takes.
             (rows / (4 * engine.workers.threads(elements))).clamp(1, 8)
         } else {
             1
         };
-        engine.run(Transformations { rows: self, stream, together, operation });
+        engine.run(Transformations { rows: self, stream, whole, operation });
     }
 }
 

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// Results of fewer bytes stay in the caches of any processor: it need not even be asked.
 const LEAST: usize = 1 << 20;
 
-/// Of the last-level cache, in second-level ones.
+/// Of the last-level cache, in second-level ones. A choice: where it is another, `Engine::stream_from` says so.
 const SHARE: usize = 12;
 
 /// Where the processor does not say what it has.
