@@ -46,6 +46,12 @@ pub fn max_reduce<S: Simd, E: Element>(s: S, span: Read<'_, E>) -> f32 {
     largest(s, span, s.splat(f32::NEG_INFINITY), Same).reduce_max()
 }
 
+/// The largest element of each lane, for [`maxima`].
+#[inline(always)]
+pub fn maxima_by_lane<S: Simd, E: Element>(s: S, span: Read<'_, E>) -> S::F32 {
+    largest(s, span, s.splat(f32::NEG_INFINITY), Same)
+}
+
 /// The largest magnitude in some spans; 0 if there is no element. NaN is passed over.
 #[inline(always)]
 pub fn magnitude<S: Simd, E: Element>(s: S, spans: &[impl Span<E>]) -> f32 {
@@ -248,6 +254,19 @@ pub fn maxima<S: Simd, const N: usize>(s: S, vectors: &[[f32; LANES]; N]) -> [f3
     maxima
 }
 
+/// A number for each lane: sixteen of them, or the only one.
+///
+/// # Panics
+///
+/// If they are as many as neither.
+#[inline(always)]
+pub fn each<S: Simd, const N: usize>(s: S, numbers: &[f32; N]) -> S::F32 {
+    match &numbers[..] {
+        [number] => s.splat(*number),
+        numbers => s.load(numbers.try_into().expect("sixteen")),
+    }
+}
+
 impl<S: Simd> Total<S> for Sum<S> {
     #[inline(always)]
     fn add(&mut self, group: S::F32) {
@@ -325,19 +344,18 @@ pub fn map_sum<S: Simd, E: Element>(
     while span.rest().vectors.len() >= GROUP {
         total.add(four(s, span, &map) + four(s, span, &map));
     }
-    if span.rest().is_empty() {
-        return;
-    }
-    // The last group: what it lacks counts as zeros.
-    let mut halves = [s.splat(0.0); 2];
-    for half in &mut halves {
-        let first = up_to_two(s, span, fill, &map);
-        *half = first + up_to_two(s, span, fill, &map);
-        if span.rest().is_empty() {
-            break;
+    if !span.rest().is_empty() {
+        // The last group: what it lacks counts as zeros.
+        let mut halves = [s.splat(0.0); 2];
+        for half in &mut halves {
+            let first = up_to_two(s, span, fill, &map);
+            *half = first + up_to_two(s, span, fill, &map);
+            if span.rest().is_empty() {
+                break;
+            }
         }
+        total.add(halves[0] + halves[1]);
     }
-    total.add(halves[0] + halves[1]);
 }
 
 #[inline(always)]

@@ -75,17 +75,6 @@ impl Narrow {
         largest.reduce_max()
     }
 
-    /// The same, but for those that are -inf.
-    #[inline(always)]
-    pub fn magnitude_of_unmasked<S: Simd>(&self, s: S) -> f32 {
-        let (masked, mut largest) = (s.splat(f32::NEG_INFINITY), s.splat(0.0));
-        for x in &self.x[..self.cols] {
-            let x = s.load(x);
-            largest = x.equals(masked).select(largest, x.abs().max(largest));
-        }
-        largest.reduce_max()
-    }
-
     /// The elements.
     #[inline(always)]
     pub fn columns<S: Simd>(&mut self, s: S) -> &mut Columns {
@@ -109,6 +98,12 @@ impl Narrow {
     pub fn term_columns<S: Simd>(&mut self, s: S) -> &mut Columns {
         self.columns.transpose(s, &self.terms);
         &mut self.columns
+    }
+
+    /// Puts what stands in columns where terms stand in rows.
+    #[inline(always)]
+    pub fn term_columns_to_rows<S: Simd>(&mut self, s: S) {
+        self.columns.transpose_to(s, &mut self.terms);
     }
 
     /// Replaces each element by something that is computed from its term, with a map for each row.
@@ -160,6 +155,27 @@ impl Columns {
         }
     }
 
+    #[inline(always)]
+    fn transpose_to<S: Simd>(&self, s: S, rows: &mut Flat) {
+        let rows = rows.as_flattened_mut();
+        for row in (0..LANES).step_by(BLOCK) {
+            let mut blocks = [[[0.0; BLOCK]; BLOCK]; COLS / BLOCK];
+            for (blocks, columns) in blocks.iter_mut().zip(self.lanes.as_chunks::<BLOCK>().0) {
+                for (block, column) in blocks.iter_mut().zip(columns) {
+                    block.copy_from_slice(&column[row..row + BLOCK]);
+                }
+                *blocks = s.transpose(*blocks);
+            }
+            for i in 0..BLOCK {
+                // Into the next row, which is yet to come.
+                let to = &mut rows[(row + i) * self.cols..][..COLS];
+                for (to, blocks) in to.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&blocks) {
+                    *to = blocks[i];
+                }
+            }
+        }
+    }
+
     /// Replaces each element.
     #[inline(always)]
     pub fn map<S: Simd>(&mut self, s: S, map: &impl Map<S>) {
@@ -167,6 +183,16 @@ impl Columns {
             let [a, b] = map.apply(s, [s.load(&pair[0]), s.load(&pair[1])]);
             *pair = [a.to_array(), b.to_array()];
         }
+    }
+
+    /// The largest magnitude in each row. NaN is passed over.
+    #[inline(always)]
+    pub fn magnitudes<S: Simd>(&self, s: S) -> [f32; LANES] {
+        let mut largest = s.splat(0.0);
+        for column in &self.lanes[..self.cols] {
+            largest = s.load(column).abs().max(largest);
+        }
+        largest.to_array()
     }
 
     /// The largest element of each row; -inf if there is none. NaN is passed over, and -0 may stand for +0.
@@ -193,22 +219,15 @@ impl Columns {
         fold(halves)
     }
 
-    /// The same, without those that are equal to the element of this vector in their lane, which are counted.
+    /// How many elements of each row are equal to its lane of this vector.
     #[inline(always)]
-    pub fn sums_without<S: Simd>(&self, s: S, elements: S::F32) -> ([f64; LANES], [f32; LANES]) {
-        let mut halves = [s.zero_f64(); COLS / 2];
+    pub fn counts<S: Simd>(&self, s: S, elements: S::F32) -> [f32; LANES] {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
-        let mut count = zero;
-        let (first, second) = self.lanes[..self.cols].split_at(self.cols.min(COLS / 2));
-        for columns in [first, second] {
-            for (sum, column) in halves.iter_mut().zip(columns) {
-                let x = s.load(column);
-                let equal = x.equals(elements);
-                *sum = *sum + equal.select(zero, x).widen();
-                count = count + equal.select(one, zero);
-            }
+        let mut counts = zero;
+        for column in &self.lanes[..self.cols] {
+            counts = counts + s.load(column).equals(elements).select(one, zero);
         }
-        (fold(halves), count.to_array())
+        counts.to_array()
     }
 }
 

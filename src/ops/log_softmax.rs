@@ -34,14 +34,16 @@ use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
 use crate::lanes::{self, GROUP_LEN, Groups, Map, Sum, Total};
-use crate::math::double::{in_two, ln_or_ln_1p};
+use crate::math::double::{in_two, ln_of_quotient};
 use crate::narrow::Narrow;
 use crate::row::{Reduce, SHORT, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Mask, Simd};
 use crate::span::{Read, Span, Write};
 
-use super::normalizer::{Look, Normalizer, Shift, Term, all_positive, degenerate, exp_sum, narrow_are_plain};
+use super::normalizer::{
+    Look, Normalizer, Shift, Shifts, Term, all_positive, degenerate, exp_sum, narrow_shifts,
+};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -230,9 +232,9 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Sums]) {
         if segments.iter().all(|segment| segment.rest().len() <= SHORT) {
             for (i, known) in known.iter_mut().enumerate() {
-                let Apart { maxima: [apart], tops: [top], others: [sum], shifts: [shift] } =
+                let Apart { maxima: [apart], tops: [top], others: [sum], shifts } =
                     self.read_short(s, &segments[i..=i]);
-                *known = Sums { others: Normalizer { shift, sum }, apart, top };
+                *known = Sums { others: Normalizer { shift: shifts.get(0), sum }, apart, top };
             }
             return;
         }
@@ -250,19 +252,23 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowSums> {
-        let plain = narrow_are_plain(s, rows, self.scale)?;
+        let plain = self.scale.is_plain(rows.magnitude(s));
         let columns = rows.columns(s);
-        let maxima = columns.max(s);
-        if plain {
-            columns.map(s, &Term::<S, C, true>::new(s, Shift::PLAIN, self.scale));
+        let max = columns.max(s);
+        let counts = columns.counts(s, max);
+        let [tops] = if plain {
+            let term = Term::<S, C, true>::new(s, Shift::PLAIN, self.scale);
+            columns.map(s, &Others { term, max });
+            term.apply(s, [max])
         } else {
-            columns.map(s, &Term::<S, C, false>::new(s, Shift::PLAIN, self.scale));
-        }
-        let tops = columns.max(s);
-        let (others, counts) = columns.sums_without(s, tops);
-        let mut known = NarrowSums { maxima: maxima.to_array(), tops: [0.0; TOGETHER], others };
-        for (i, top) in tops.to_array().into_iter().enumerate() {
-            known.tops[i] = f64::from(top);
+            let shifts = narrow_shifts(s, columns, self.scale);
+            let term = Term::<S, C, false>::each(s, &shifts, self.scale);
+            columns.map(s, &Others { term, max });
+            term.apply(s, [max])
+        };
+        let mut known =
+            NarrowSums { maxima: max.to_array(), tops: widened(&tops.to_array()), others: columns.sums(s) };
+        for i in 0..TOGETHER {
             known.others[i] += f64::from(counts[i] - 1.0) * known.tops[i];
         }
         let mut totals = known.others;
@@ -288,60 +294,53 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 }
 
 impl<C: Scale> AtTemperature<C> {
-    /// Reads up to `N` segments whose terms have room on the stack, and sets their maxima apart.
+    /// Reads up to `N` short segments, and sets their maxima apart.
     ///
     /// What is folded over lanes is folded for all segments at once: three times in a row, one behind the other, a segment
     /// would wait for it.
     #[inline(always)]
     fn read_short<S: Simd, E: Element, const N: usize>(&self, s: S, segments: &[impl Span<E>]) -> Apart<N> {
-        let zero = s.splat(0.0);
-        let mut terms = [[zero; SHORT / LANES]; N];
-        let (mut maxima, mut tops) = ([[0.0; LANES]; N], [[0.0; LANES]; N]);
-        let (mut shifts, mut degenerate) = ([Shift::PLAIN; N], [None; N]);
+        let (mut maxima, mut degenerate) = ([[f32::NEG_INFINITY; LANES]; N], [None; N]);
+        for (max, segment) in maxima.iter_mut().zip(segments) {
+            lanes::fetch_result(s, segment.rest());
+            *max = lanes::maxima_by_lane(s, segment.rest()).to_array();
+        }
+        let mut maxima = lanes::maxima(s, &maxima);
+        let (mut shifts, mut halves, mut counts) = (Shifts::PLAIN, [[0.0; HALF]; N], [0.0; N]);
         let all_plain = self.scale.is_plain(lanes::magnitude(s, segments));
-        for i in 0..segments.len() {
-            match Look::at(s, segments, i, all_plain, self.scale) {
-                Look::Plain => {}
-                Look::Shifted(_, shift) => shifts[i] = shift,
-                Look::Degenerate(found) => {
-                    degenerate[i] = Some(found);
-                    continue;
+        let max = lanes::each(s, &maxima);
+        let [tops] = if all_plain {
+            let term = Term::<S, C, true>::new(s, Shift::PLAIN, self.scale);
+            let fill = Term::<S, C, true>::nothing(Shift::PLAIN, self.scale);
+            for (i, segment) in segments.iter().enumerate() {
+                (halves[i], counts[i]) = others(s, segment.rest(), fill, term, maxima[i]);
+            }
+            term.apply(s, [max])
+        } else {
+            for (i, segment) in segments.iter().enumerate() {
+                match Look::at(s, segments, i, false, self.scale) {
+                    Look::Plain => {}
+                    Look::Shifted(_, shift) => shifts.set(i, shift),
+                    Look::Degenerate(found) => {
+                        degenerate[i] = Some(found);
+                        continue;
+                    }
                 }
+                let term = Term::<S, C, false>::new(s, shifts.get(i), self.scale);
+                (halves[i], counts[i]) = others(s, segment.rest(), f32::NEG_INFINITY, term, maxima[i]);
             }
-            let term = Term::<S, C, false>::new(s, shifts[i], self.scale);
-            let mut row = segments[i].rest();
-            lanes::fetch_result(s, row);
-            let (mut max, mut top) = (s.splat(f32::NEG_INFINITY), zero);
-            for pair in terms[i].as_chunks_mut::<2>().0 {
-                let Some(x) = row.pair(s, f32::NEG_INFINITY) else { break };
-                *pair = term.apply(s, x);
-                row.put_pair::<S>(*pair);
-                max = x[0].max(x[1]).max(max);
-                top = pair[0].max(pair[1]).max(top);
-            }
-            (maxima[i], tops[i]) = (max.to_array(), top.to_array());
-        }
-        let (mut maxima, tops) = (lanes::maxima(s, &maxima), lanes::maxima(s, &tops));
-        let (mut halves, mut counts) = ([[0.0; HALF]; N], [0; N]);
-        for (i, terms) in terms[..segments.len()].iter().enumerate() {
-            let (top, mut found, mut terms) = (s.splat(tops[i]), 0_u64, *terms);
-            for (j, term) in terms.iter_mut().enumerate() {
-                let equal = term.equals(top);
-                *term = equal.select(zero, *term);
-                found |= u64::from(equal.bits()) << (LANES * j);
-            }
-            let mut sum = Sum::new(s);
-            sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
-            (halves[i], counts[i]) = (sum.halve(), found.count_ones());
-        }
-        let (mut others, mut tops) = (lanes::sums(s, &halves), tops.map(f64::from));
+            Term::<S, C, false>::each(s, &shifts, self.scale).apply(s, [max])
+        };
+        let mut tops = widened(tops.to_array().first_chunk::<N>().expect("up to sixteen rows"));
+        let mut others = lanes::sums(s, &halves);
         for i in 0..N {
-            // Where there are several of the largest, but one is left; where there is a NaN there may be none.
-            others[i] += (f64::from(counts[i]) - 1.0) * tops[i];
+            // Where there are several of the largest, but one is left.
+            others[i] += (counts[i] - 1.0) * tops[i];
         }
         for i in 0..segments.len() {
             if let Some(Normalizer { shift, sum }) = degenerate[i] {
-                (maxima[i], tops[i], others[i], shifts[i]) = (f32::NEG_INFINITY, 0.0, sum, shift);
+                (maxima[i], tops[i], others[i]) = (f32::NEG_INFINITY, 0.0, sum);
+                shifts.set(i, shift);
             }
         }
         Apart { maxima, tops, others, shifts }
@@ -383,12 +382,45 @@ impl<C: Scale> AtTemperature<C> {
     }
 }
 
+/// The sum of the terms of a short row that are not its maximum, halved, and how often the maximum is there.
+#[inline(always)]
+fn others<S: Simd, E: Element>(
+    s: S,
+    mut row: Read<'_, E>,
+    fill: f32,
+    term: impl Map<S>,
+    max: f32,
+) -> ([f64; HALF], f64) {
+    let others = Others { term, max: s.splat(max) };
+    let (mut terms, mut count) = ([s.splat(0.0); SHORT / LANES], 0);
+    for pair in terms.as_chunks_mut::<2>().0 {
+        let Some(x) = row.pair(s, fill) else { break };
+        for x in x {
+            count += x.equals(others.max).bits().count_ones();
+        }
+        *pair = others.apply(s, x);
+        row.put_pair::<S>(*pair);
+    }
+    let mut sum = Sum::new(s);
+    sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
+    (sum.halve(), f64::from(count))
+}
+
+#[inline(always)]
+fn widened<const N: usize>(floats: &[f32; N]) -> [f64; N] {
+    let mut wide = [0.0; N];
+    for i in 0..N {
+        wide[i] = f64::from(floats[i]);
+    }
+    wide
+}
+
 /// What is known of short segments, which all have their maximum set apart; or else it is -inf, and `others` says why.
 struct Apart<const N: usize> {
     maxima: [f32; N],
     tops: [f64; N],
     others: [f64; N],
-    shifts: [Shift; N],
+    shifts: Shifts<N>,
 }
 
 /// What is known of narrow rows, which all have their maximum set apart.
@@ -407,14 +439,14 @@ fn losses(rows: &[Sums]) -> [Loss; TOGETHER] {
         return losses;
     }
     // First apart, field by field: of loops that pick fields from rows some turns are not vectorised.
-    let (mut sums, mut tops) = ([1.0; TOGETHER], [1.0; TOGETHER]);
-    let (mut aparts, mut centers, mut exponents) = ([0.0; TOGETHER], [0.0; TOGETHER], [0.0; TOGETHER]);
+    let (mut sums, mut tops, mut aparts) = ([1.0; TOGETHER], [1.0; TOGETHER], [0.0; TOGETHER]);
+    let mut shifts = Shifts::<TOGETHER>::PLAIN;
     for (i, row) in rows.iter().enumerate() {
         (sums[i], tops[i], aparts[i]) = (row.others.sum, row.top, row.apart);
-        (centers[i], exponents[i]) = (row.others.shift.center, row.others.shift.exponent);
+        shifts.set(i, row.others.shift);
     }
     for i in 0..TOGETHER {
-        losses[i] = loss(sums[i], tops[i], aparts[i], Shift { center: centers[i], exponent: exponents[i] });
+        losses[i] = loss(sums[i], tops[i], aparts[i], shifts.get(i));
     }
     losses
 }
@@ -423,8 +455,9 @@ fn losses(rows: &[Sums]) -> [Loss; TOGETHER] {
 #[inline(always)]
 fn loss(sum: f64, top: f64, apart: f32, shift: Shift) -> Loss {
     let is_apart = apart > f32::NEG_INFINITY;
-    let ratio = if is_apart { sum / top } else { sum * shift.unit() };
-    let (hi, lo) = in_two(ln_or_ln_1p(ratio, is_apart));
+    let flat = sum * shift.unit();
+    let (all, part) = if is_apart { (top + sum, top) } else { (flat, 1.0) };
+    let (hi, lo) = in_two(ln_of_quotient(all, part, if is_apart { sum } else { flat - 1.0 }));
     Loss { pivot: if is_apart { apart } else { shift.center }, hi, lo }
 }
 
@@ -454,7 +487,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
         let Apart { maxima, tops, others, .. } = self.read_short::<S, E, N>(s, rows);
         let (mut hi, mut lo) = ([0.0; N], [0.0; N]);
         for i in 0..N {
-            (hi[i], lo[i]) = in_two(ln_or_ln_1p(others[i] / tops[i], true));
+            (hi[i], lo[i]) = in_two(ln_of_quotient(tops[i] + others[i], tops[i], others[i]));
         }
         for (i, row) in rows.iter_mut().enumerate() {
             match degenerate(others[i] + tops[i], self.masked) {
@@ -492,7 +525,8 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     fn finish_narrow<S: Simd>(&self, s: S, known: &NarrowSums, rows: &mut Narrow) {
         let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
         for i in 0..TOGETHER {
-            (hi[i], lo[i]) = in_two(ln_or_ln_1p(known.others[i] / known.tops[i], true));
+            (hi[i], lo[i]) =
+                in_two(ln_of_quotient(known.tops[i] + known.others[i], known.tops[i], known.others[i]));
         }
         rows.finish(s, |row| {
             Loss { pivot: known.maxima[row], hi: hi[row], lo: lo[row] }.subtract(s, self.scale)
@@ -501,6 +535,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
 }
 
 /// The terms of those that are not a maximum.
+#[derive(Clone, Copy)]
 struct Others<S: Simd, M> {
     term: M,
     max: S::F32,

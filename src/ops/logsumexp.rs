@@ -15,7 +15,7 @@ use crate::simd::Simd;
 use crate::span::Span;
 use crate::{Engine, Error};
 
-use super::normalizer::{Normalizer, Shift, narrow_sums};
+use super::normalizer::{NarrowNormalizers, Normalizer};
 use super::temperature::Unit;
 
 /// `log sum_j exp(x_j)` in nats: the logarithm of what softmax divides by.
@@ -80,18 +80,14 @@ impl<E: Element> Summarize<E> for LogSumExp {
     }
 
     #[inline(always)]
-    fn narrow_results(&self, sums: &[f64; TOGETHER]) -> [f64; TOGETHER] {
-        let mut results = *sums;
-        for sum in &mut results {
-            *sum = <Self as Summarize<E>>::result(self, Normalizer { shift: Shift::PLAIN, sum: *sum });
-        }
-        results
+    fn narrow_results(&self, rows: &NarrowNormalizers) -> [f64; TOGETHER] {
+        rows.logsumexps(Unit)
     }
 }
 
 impl<E: Element> Reduce<E> for LogSumExp {
     type Partial = Normalizer;
-    type Narrow = [f64; TOGETHER];
+    type Narrow = NarrowNormalizers;
 
     #[inline(always)]
     fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Normalizer]) {
@@ -99,8 +95,8 @@ impl<E: Element> Reduce<E> for LogSumExp {
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<[f64; TOGETHER]> {
-        narrow_sums(s, rows, Unit)
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowNormalizers> {
+        NarrowNormalizers::of(s, rows, Unit)
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ use crate::element::Element;
 use crate::lanes::{self, Map, Sum, Total};
 use crate::math::double::{ln, power_of_two, power_of_two_float};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
-use crate::narrow::Narrow;
+use crate::narrow::{Columns, Narrow};
 use crate::row::TOGETHER;
 use crate::simd::{F32, HALF, Simd};
 use crate::span::Span;
@@ -37,11 +37,8 @@ impl Shift {
     #[inline(always)]
     pub fn new(max: f32, scale: impl Scale) -> Self {
         let z = scale.approximate(max);
-        let near = z.abs() < 256.0;
-        Self {
-            center: if near { 0.0 } else { max },
-            exponent: if near { exp::nearest_multiple(z) } else { 0.0 },
-        }
+        let (near, exponent) = (z.abs() < 256.0, exp::nearest_multiple(z));
+        Self { center: if near { 0.0 } else { max }, exponent: if near { exponent } else { 0.0 } }
     }
 
     /// What terms with this shift are multiplied by to become terms with another, if that is not far below.
@@ -79,6 +76,28 @@ impl Shift {
     }
 }
 
+/// Those of some segments, each field by itself: of loops that pick fields from structures some turns are not vectorised.
+#[derive(Clone, Copy)]
+pub struct Shifts<const N: usize> {
+    centers: [f32; N],
+    exponents: [f32; N],
+}
+
+impl<const N: usize> Shifts<N> {
+    /// Of plain segments.
+    pub const PLAIN: Self = Self { centers: [Shift::PLAIN.center; N], exponents: [Shift::PLAIN.exponent; N] };
+
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> Shift {
+        Shift { center: self.centers[i], exponent: self.exponents[i] }
+    }
+
+    #[inline(always)]
+    pub fn set(&mut self, i: usize, shift: Shift) {
+        (self.centers[i], self.exponents[i]) = (shift.center, shift.exponent);
+    }
+}
+
 /// A `z - c` whose term is 0.
 #[inline(always)]
 fn floor(shift: Shift) -> f32 {
@@ -97,11 +116,24 @@ pub struct Term<S: Simd, C: Scale, const PLAIN: bool> {
 impl<S: Simd, C: Scale, const PLAIN: bool> Term<S, C, PLAIN> {
     #[inline(always)]
     pub fn new(s: S, shift: Shift, scale: C) -> Self {
+        Self::each(s, &Shifts { centers: [shift.center], exponents: [shift.exponent] }, scale)
+    }
+
+    /// With a shift for each lane, or the only one.
+    #[inline(always)]
+    pub fn each<const N: usize>(s: S, shifts: &Shifts<N>, scale: C) -> Self {
+        let (mut minus_centers, mut floors, mut magics) = ([0.0; N], [0.0; N], [0.0; N]);
+        for i in 0..N {
+            let shift = shifts.get(i);
+            minus_centers[i] = scale.minus(shift.center);
+            floors[i] = scale.unscaled(floor(shift));
+            magics[i] = exp::magic(shift.exponent);
+        }
         Self {
             scale,
-            minus_center: s.splat(scale.minus(shift.center)),
-            floor: s.splat(scale.unscaled(floor(shift))),
-            exp: Exp::new(s, s.splat(exp::magic(shift.exponent))),
+            minus_center: lanes::each(s, &minus_centers),
+            floor: lanes::each(s, &floors),
+            exp: Exp::new(s, lanes::each(s, &magics)),
         }
     }
 
@@ -270,44 +302,70 @@ impl Normalizer {
     /// [`Normalizer::logsumexp`] of some rows.
     #[inline(always)]
     pub fn logsumexps(rows: &[Self], scale: impl Scale) -> [f64; TOGETHER] {
-        // First apart, field by field: of loops that pick fields from rows some turns are not vectorised.
-        let (mut sums, mut centers, mut exponents) = ([1.0; TOGETHER], [0.0; TOGETHER], [0.0; TOGETHER]);
+        let (mut sums, mut shifts) = ([1.0; TOGETHER], Shifts::PLAIN);
         for (i, row) in rows.iter().enumerate() {
-            (sums[i], centers[i], exponents[i]) = (row.sum, row.shift.center, row.shift.exponent);
+            sums[i] = row.sum;
+            shifts.set(i, row.shift);
         }
-        let mut results = [0.0; TOGETHER];
-        for i in 0..TOGETHER {
-            let shift = Shift { center: centers[i], exponent: exponents[i] };
-            results[i] = Self { shift, sum: sums[i] }.logsumexp(scale);
-        }
-        results
+        logsumexps(&sums, &shifts, scale)
     }
 }
 
-/// Whether narrow rows are plain, or else are beside masks; or nothing, if one has to be looked at alone.
+/// [`Normalizer::logsumexp`] of some rows.
 #[inline(always)]
-pub fn narrow_are_plain<S: Simd>(s: S, rows: &Narrow, scale: impl Scale) -> Option<bool> {
-    if scale.is_plain(rows.magnitude(s)) {
-        Some(true)
-    } else if scale.is_plain(rows.magnitude_of_unmasked(s)) {
-        Some(false)
-    } else {
-        None
+fn logsumexps(sums: &[f64; TOGETHER], shifts: &Shifts<TOGETHER>, scale: impl Scale) -> [f64; TOGETHER] {
+    let mut results = [0.0; TOGETHER];
+    for i in 0..TOGETHER {
+        results[i] = Normalizer { shift: shifts.get(i), sum: sums[i] }.logsumexp(scale);
     }
+    results
 }
 
-/// The sum of each of some narrow rows, whose terms are computed, with the shift of plain ones; or nothing, if one has to be
-/// looked at alone.
+/// The shift of each of some narrow rows. A row that is degenerate gets one with which its sum is not
+/// [positive](all_positive).
 #[inline(always)]
-pub fn narrow_sums<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<[f64; TOGETHER]> {
-    if narrow_are_plain(s, rows, scale)? {
-        rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
-    } else {
-        rows.map_terms(s, &Term::<S, C, false>::new(s, Shift::PLAIN, scale));
+pub fn narrow_shifts<S: Simd>(s: S, columns: &Columns, scale: impl Scale) -> Shifts<TOGETHER> {
+    let (magnitudes, maxima) = (columns.magnitudes(s), columns.max(s).to_array());
+    let mut shifts = Shifts::PLAIN;
+    for i in 0..TOGETHER {
+        let (plain, shift) = (scale.is_plain(magnitudes[i]), Shift::new(maxima[i], scale));
+        shifts.centers[i] = if plain { Shift::PLAIN.center } else { shift.center };
+        shifts.exponents[i] = if plain { Shift::PLAIN.exponent } else { shift.exponent };
     }
-    let sums = rows.term_columns(s).sums(s);
-    // There is no NaN, and not nothing but -inf.
-    all_positive(&sums).then_some(sums)
+    shifts
+}
+
+/// What is known of narrow rows, whose terms stand in columns.
+pub struct NarrowNormalizers {
+    pub sums: [f64; TOGETHER],
+    pub shifts: Shifts<TOGETHER>,
+    /// Whether all rows are. Then terms stand in rows as well.
+    pub plain: bool,
+}
+
+impl NarrowNormalizers {
+    /// Reads narrow rows; or gives nothing, if one has to be looked at alone.
+    #[inline(always)]
+    pub fn of<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<Self> {
+        let plain = scale.is_plain(rows.magnitude(s));
+        let (sums, shifts) = if plain {
+            rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
+            (rows.term_columns(s).sums(s), Shifts::PLAIN)
+        } else {
+            let columns = rows.columns(s);
+            let shifts = narrow_shifts(s, columns, scale);
+            columns.map(s, &Term::<S, C, false>::each(s, &shifts, scale));
+            (columns.sums(s), shifts)
+        };
+        // There is no NaN, and not nothing but -inf.
+        all_positive(&sums).then_some(Self { sums, shifts, plain })
+    }
+
+    /// [`Normalizer::logsumexp`] of each.
+    #[inline(always)]
+    pub fn logsumexps(&self, scale: impl Scale) -> [f64; TOGETHER] {
+        logsumexps(&self.sums, &self.shifts, scale)
+    }
 }
 
 /// Whether all are larger than 0, and none is NaN.

@@ -35,7 +35,7 @@ use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Simd};
 use crate::span::{Span, Write};
 
-use super::normalizer::{Look, Normalizer, Shift, Term, degenerate, narrow_sums};
+use super::normalizer::{Look, NarrowNormalizers, Normalizer, Shift, Shifts, Term, degenerate};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -189,7 +189,7 @@ struct AtTemperature<C> {
 
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Normalizer;
-    type Narrow = [f64; TOGETHER];
+    type Narrow = NarrowNormalizers;
 
     #[inline(always)]
     fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Normalizer]) {
@@ -197,8 +197,8 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<[f64; TOGETHER]> {
-        narrow_sums(s, rows, self.scale)
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowNormalizers> {
+        NarrowNormalizers::of(s, rows, self.scale)
     }
 
     #[inline(always)]
@@ -217,16 +217,16 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {
         let all_plain = self.scale.is_plain(lanes::magnitude(s, rows));
         let mut terms = [[s.splat(0.0); SHORT / LANES]; N];
-        let (mut halves, mut plain) = ([[0.0; HALF]; N], [false; N]);
+        let (mut halves, mut shifts) = ([[0.0; HALF]; N], Shifts::<N>::PLAIN);
         for i in 0..rows.len() {
             match Look::at(s, rows, i, all_plain, self.scale) {
                 Look::Plain => {
-                    plain[i] = true;
                     let term = Term::<S, C, true>::new(s, Shift::PLAIN, self.scale);
                     let fill = Term::<S, C, true>::nothing(Shift::PLAIN, self.scale);
                     halves[i] = lanes::map_kept(s, rows[i].rest(), fill, term, &mut terms[i]);
                 }
                 Look::Shifted(_, shift) => {
+                    shifts.set(i, shift);
                     let term = Term::<S, C, false>::new(s, shift, self.scale);
                     halves[i] = lanes::map_kept(s, rows[i].rest(), f32::NEG_INFINITY, term, &mut terms[i]);
                 }
@@ -243,7 +243,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
                 lanes::fill(s, row, value);
                 continue;
             }
-            if plain[i] {
+            if shifts.get(i) == Shift::PLAIN {
                 put_kept(s, row, &terms[i], Factor { hi: s.splat(hi[i]), lo: s.splat(lo[i]) });
             } else {
                 put_kept(s, row, &terms[i], AnyFactor::new(s, 1.0 / sums[i]));
@@ -290,12 +290,27 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     }
 
     #[inline(always)]
-    fn finish_narrow<S: Simd>(&self, s: S, sums: &[f64; TOGETHER], rows: &mut Narrow) {
-        let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
-        for i in 0..TOGETHER {
-            (hi[i], lo[i]) = in_two(1.0 / sums[i]);
+    fn finish_narrow<S: Simd>(&self, s: S, known: &NarrowNormalizers, rows: &mut Narrow) {
+        if known.plain {
+            let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+            for i in 0..TOGETHER {
+                (hi[i], lo[i]) = in_two(1.0 / known.sums[i]);
+            }
+            return rows.finish_terms(s, |row| Factor { hi: s.splat(hi[row]), lo: s.splat(lo[row]) });
         }
-        rows.finish_terms(s, |row| Factor { hi: s.splat(hi[row]), lo: s.splat(lo[row]) });
+        rows.term_columns_to_rows(s);
+        let (mut hi, mut lo, mut last) = ([0.0; TOGETHER], [0.0; TOGETHER], [0.0; TOGETHER]);
+        for i in 0..TOGETHER {
+            // As for short rows; of so few terms no factor is below SMALL.
+            let as_plain = known.shifts.get(i) == Shift::PLAIN;
+            (hi[i], lo[i]) = in_two(1.0 / known.sums[i] * if as_plain { 1.0 } else { power_of_two(BIAS) });
+            last[i] = if as_plain { 1.0 } else { power_of_two(-BIAS) as f32 };
+        }
+        rows.finish_terms(s, |row| AnyFactor {
+            first: s.splat(1.0),
+            factor: Factor { hi: s.splat(hi[row]), lo: s.splat(lo[row]) },
+            last: s.splat(last[row]),
+        });
     }
 }
 
