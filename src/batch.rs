@@ -8,11 +8,13 @@ use core::mem::MaybeUninit;
 use crate::caches;
 use crate::element::Element;
 use crate::narrow::{self, Narrow};
-use crate::row::{self, Alone, SEGMENT, Summarize, TOGETHER, Transform};
+use crate::operation::{self, SEGMENT, Summarize, TOGETHER, Transform};
+use crate::row::{self, Alone};
 use crate::rows::{RowSlots, Rows, RowsMut};
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, Simd};
 use crate::span::{self, Fence, Read, Slots, Write};
+use crate::stream;
 use crate::threads::{Divide, GRAIN, Workers};
 use crate::{Error, Isa};
 
@@ -242,10 +244,7 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
         while self.rows() > 0 {
             if self.rows() >= TOGETHER && cols <= narrow::COLS {
                 let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
-                self.rows.load(s, narrow);
-                if let Some(known) = self.operation.narrow(s, narrow) {
-                    self.operation.finish_narrow(s, &known, narrow);
-                    self.rows.store(s, narrow);
+                if s.vectorize(TransformNarrow { narrow, rows: &mut self.rows, operation: self.operation }) {
                     continue;
                 }
             }
@@ -257,6 +256,26 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
             }
             row::transform_rows(s, rows, known, self.operation);
         }
+    }
+}
+
+/// Sixteen narrow rows, unless they want to be looked at one by one.
+struct TransformNarrow<'n, 'a, E: Element, T> {
+    narrow: &'n mut Narrow,
+    rows: &'n mut Grid<'a, E>,
+    operation: &'n T,
+}
+
+impl<E: Element, T: Transform<E>> Kernel for TransformNarrow<'_, '_, E, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> bool {
+        self.rows.load(s, self.narrow);
+        let Some(known) = self.operation.narrow(s, self.narrow) else { return false };
+        self.operation.finish_narrow(s, &known, self.narrow);
+        self.rows.store(s, self.narrow);
+        true
     }
 }
 
@@ -284,7 +303,7 @@ impl<E: Element, T: Transform<E>> Kernel for Streams<Transformations<'_, '_, E, 
             }
             let (scratch, several, known) =
                 (Slots::new(&mut scratch), &mut several[..count], &mut known[..count]);
-            row::stream_rows(s, &fence, several, scratch, known, operation);
+            stream::stream_rows(s, &fence, several, scratch, known, operation);
         }
     }
 }
@@ -329,7 +348,7 @@ impl<E: Element, T: Transform<E>> Batch for Transformations<'_, '_, E, T> {
             let (mut rows, mut last) = self.rows.split_at(others);
             let (elements, mut slots) = last.next_row().expect("a row").parts();
             while let Some(row) = rows.next_row() {
-                row::stream_row(workers, row, slots.part(0..elements.len()), self.operation);
+                stream::stream_row(workers, row, slots.part(0..elements.len()), self.operation);
             }
             return row::transform_row(workers, Write::apart(elements, slots), self.operation);
         }
@@ -357,10 +376,8 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
         for out in self.out.chunks_mut(together) {
             if out.len() == TOGETHER && cols <= narrow::COLS {
                 let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
-                load(s, narrow, self.rows.contiguous(TOGETHER), |row| self.rows.row(row));
-                if let Some(known) = self.operation.narrow(s, narrow) {
-                    self.rows.take(TOGETHER);
-                    out.copy_from_slice(&self.operation.narrow_results(&known));
+                let rows = &mut self.rows;
+                if s.vectorize(ReduceNarrow { narrow, rows, out: &mut *out, operation: self.operation }) {
                     continue;
                 }
             }
@@ -369,9 +386,30 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
             for row in &mut *rows {
                 *row = next_row(&mut self.rows);
             }
-            self.operation.segments(s, 0, rows, known);
+            operation::segments(s, 0, rows, known, self.operation);
             out.copy_from_slice(&self.operation.results(known)[..out.len()]);
         }
+    }
+}
+
+/// Sixteen narrow rows, unless they want to be looked at one by one.
+struct ReduceNarrow<'n, 'a, E: Element, R> {
+    narrow: &'n mut Narrow,
+    rows: &'n mut Rows<'a, E>,
+    out: &'n mut [f64],
+    operation: &'n R,
+}
+
+impl<E: Element, R: Summarize<E>> Kernel for ReduceNarrow<'_, '_, E, R> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> bool {
+        load(s, self.narrow, self.rows.contiguous(TOGETHER), |row| self.rows.row(row));
+        let Some(known) = self.operation.narrow(s, self.narrow) else { return false };
+        self.rows.take(TOGETHER);
+        self.out.copy_from_slice(&self.operation.narrow_results(&known));
+        true
     }
 }
 
@@ -455,7 +493,7 @@ impl<E: Element> Grid<'_, E> {
         let elements = rows * cols;
         let stream = matches!(self, Grid::Apart(..))
             && cols > narrow::COLS
-            && row::may_stream::<E, T>(cols)
+            && stream::may_stream::<E, T>(cols)
             && engine.streams(elements * size_of::<E>());
         let whole = if stream {
             // Some parts for each thread, and no more rows than it takes.

@@ -7,6 +7,8 @@
 //! lanes of `f64`, whose rounding is of no account, and these are folded 16 -> 8 -> 4 -> 2 -> 1 at the end. Vectors
 //! that a last group lacks count as zeros. The order depends on the length of the span alone.
 
+use core::mem;
+
 use crate::element::Element;
 use crate::simd::{F32, F64, HALF, LANES, Mask, Simd, sum_of_halves};
 use crate::span::{Read, Span};
@@ -190,14 +192,17 @@ pub fn fill<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, value: f32) {
 /// Replaces each element, `fill` standing in the lanes behind the last one.
 #[inline(always)]
 pub fn map<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map: impl Map<S>) {
-    while let Some(x) = span.rest().front::<S, 2>(s) {
+    // Held here, so that its pointers are in registers and not where a caller has them.
+    let mut held = mem::take(span);
+    while let Some(x) = held.rest().front::<S, 2>(s) {
         let y = map.apply(s, x);
-        span.put::<S, 2>(y);
+        held.put::<S, 2>(y);
     }
-    if let Some(x) = span.rest().pair(s, fill) {
+    if let Some(x) = held.rest().pair(s, fill) {
         let y = map.apply(s, x);
-        span.put_pair::<S>(y);
+        held.put_pair::<S>(y);
     }
+    *span = held;
 }
 
 /// What becomes of the terms of a span, which come as sums of a group's lanes.
@@ -341,21 +346,24 @@ pub fn map_sum<S: Simd, E: Element>(
     map: impl Map<S>,
     total: &mut impl Total<S>,
 ) {
-    while span.rest().vectors.len() >= GROUP {
-        total.add(four(s, span, &map) + four(s, span, &map));
+    // As in `map`.
+    let mut held = mem::take(span);
+    while held.rest().vectors.len() >= GROUP {
+        total.add(four(s, &mut held, &map) + four(s, &mut held, &map));
     }
-    if !span.rest().is_empty() {
+    if !held.rest().is_empty() {
         // The last group: what it lacks counts as zeros.
         let mut halves = [s.splat(0.0); 2];
         for half in &mut halves {
-            let first = up_to_two(s, span, fill, &map);
-            *half = first + up_to_two(s, span, fill, &map);
-            if span.rest().is_empty() {
+            let first = up_to_two(s, &mut held, fill, &map);
+            *half = first + up_to_two(s, &mut held, fill, &map);
+            if held.rest().is_empty() {
                 break;
             }
         }
         total.add(halves[0] + halves[1]);
     }
+    *span = held;
 }
 
 #[inline(always)]

@@ -93,11 +93,13 @@ mod error;
 mod lanes;
 mod math;
 mod narrow;
+mod operation;
 mod ops;
 mod row;
 mod rows;
 mod simd;
 mod span;
+mod stream;
 mod threads;
 
 #[doc(hidden)]

@@ -17,7 +17,7 @@ use crate::element::Element;
 use crate::simd::{LANES, STREAM_ALIGNMENT, Simd};
 
 /// A row or a part of one. All parts but the last of a row are whole vectors.
-pub trait Span<E: Element> {
+pub trait Span<E: Element>: Default {
     /// What has not been passed yet.
     fn rest(&self) -> Read<'_, E>;
 
@@ -367,6 +367,12 @@ impl<S: Simd> Drop for Fence<S> {
     #[inline(always)]
     fn drop(&mut self) {
         self.0.fence();
+    }
+}
+
+impl<E: Element> Default for Stream<'_, E> {
+    fn default() -> Self {
+        Self { from: Read::default(), to: Slots::default() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, from the lowest: a module uses those before its own, never those behind.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 14] = [
     &["error"],
     &["simd"],
     &["math"],
@@ -14,7 +14,9 @@ const LAYERS: [&[&str]; 12] = [
     &["rows"],
     &["lanes"],
     &["narrow"],
+    &["operation"],
     &["row"],
+    &["stream"],
     &["batch"],
     &["ops"],
     &["lib", "reference"],

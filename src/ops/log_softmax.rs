@@ -36,7 +36,7 @@ use crate::error::Error;
 use crate::lanes::{self, GROUP_LEN, Groups, Map, Sum, Total};
 use crate::math::double::{in_two, ln_of_quotient};
 use crate::narrow::Narrow;
-use crate::row::{Reduce, SHORT, TOGETHER, Transform};
+use crate::operation::{Reduce, SHORT, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Mask, Simd};
 use crate::span::{Read, Span, Write};

@@ -9,7 +9,7 @@
 
 use crate::element::Element;
 use crate::narrow::Narrow;
-use crate::row::{Reduce, Summarize, TOGETHER};
+use crate::operation::{Reduce, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::Simd;
 use crate::span::Span;

@@ -15,7 +15,7 @@ use crate::lanes::{self, Map, Sum, Total};
 use crate::math::double::{ln, power_of_two, power_of_two_float};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
 use crate::narrow::{Columns, Narrow};
-use crate::row::TOGETHER;
+use crate::operation::TOGETHER;
 use crate::simd::{F32, HALF, Simd};
 use crate::span::Span;
 

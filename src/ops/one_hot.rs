@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::lanes;
-use crate::row::{Reduce, Transform};
+use crate::operation::{Reduce, Transform};
 use crate::simd::{LANES, Simd};
 use crate::span::Span;
 

@@ -30,7 +30,7 @@ use crate::lanes::{self, Map, Then};
 use crate::math::double::{in_two, power_of_two};
 use crate::math::exp::BIAS;
 use crate::narrow::Narrow;
-use crate::row::{Reduce, SHORT, TOGETHER, Transform};
+use crate::operation::{Reduce, SHORT, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Simd};
 use crate::span::{Span, Write};

@@ -59,6 +59,7 @@ impl Simd for Avx2 {
     #[inline]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,popcnt")]
+        #[inline(never)]
         fn entry<K: Kernel>(token: Avx2, kernel: K) -> K::Output {
             kernel.run(token)
         }

@@ -47,6 +47,7 @@ impl Simd for Avx512 {
     #[inline]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c,bmi1,bmi2,popcnt")]
+        #[inline(never)]
         fn entry<K: Kernel>(token: Avx512, kernel: K) -> K::Output {
             kernel.run(token)
         }

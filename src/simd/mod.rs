@@ -65,7 +65,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type F32: F32<F64 = Self::F64>;
     type F64: F64;
 
-    /// Runs a kernel as a function compiled for this instruction set.
+    /// Runs a kernel as a function of its own, compiled for this instruction set: also within another kernel, which is then
+    /// so much smaller.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
 
     fn splat(self, value: f32) -> Self::F32;

@@ -55,7 +55,7 @@ impl Simd for Neon {
     type F32 = F32;
     type F64 = F64;
 
-    #[inline(always)]
+    #[inline(never)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }

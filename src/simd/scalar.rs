@@ -1,4 +1,7 @@
 //! The reference machine: an array and core's arithmetic. It runs under any checker and judges the other backends.
+//!
+//! Operations on lanes are calls: nobody waits for this machine, but everybody would for the compiler, which otherwise
+//! unrolls sixteen lanes at each of the hundreds of places where a kernel has one of them.
 
 use core::ops::{Add, Mul, Sub};
 
@@ -28,7 +31,7 @@ impl Simd for Scalar {
     type F32 = F32;
     type F64 = F64;
 
-    #[inline(always)]
+    #[inline(never)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
@@ -53,33 +56,32 @@ impl super::F32 for F32 {
     type F64 = F64;
     type Mask = Mask;
 
-    // A call: where the target has no fused multiply-add this is 16 calls, and inlined hundreds of times.
     #[inline(never)]
     fn mul_add(self, b: Self, c: Self) -> Self {
         F32(core::array::from_fn(|i| mul_add(self.0[i], b.0[i], c.0[i])))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn max(self, other: Self) -> Self {
         F32(zip(self.0, other.0, |a, b| if a > b { a } else { b }))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn abs(self) -> Self {
         F32(self.0.map(f32::abs))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn equals(self, other: Self) -> Mask {
         Mask(zip(self.0, other.0, |a, b| a == b))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn low_bits_to_exponent(self) -> Self {
         F32(self.0.map(|x| f32::from_bits(x.to_bits() << 23)))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn widen(self) -> F64 {
         F64(self.0.map(f64::from))
     }
@@ -107,12 +109,12 @@ impl super::F64 for F64 {
 }
 
 impl super::Mask<F32> for Mask {
-    #[inline(always)]
+    #[inline(never)]
     fn select(self, if_set: F32, if_clear: F32) -> F32 {
         F32(core::array::from_fn(|i| if self.0[i] { if_set.0[i] } else { if_clear.0[i] }))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn bits(self) -> u16 {
         (0..LANES).fold(0, |bits, i| bits | u16::from(self.0[i]) << i)
     }
@@ -123,7 +125,7 @@ macro_rules! operators {
         impl $operator for $vector {
             type Output = Self;
 
-            #[inline(always)]
+            #[inline(never)]
             fn $method(self, other: Self) -> Self {
                 $vector(zip(self.0, other.0, |a, b| a.$method(b)))
             }

@@ -1,0 +1,194 @@
+//! What an operation is: what it does with a segment, a short row and narrow rows, and what a result is made of.
+//!
+//! An operation says what happens ([`Reduce`], [`Summarize`], [`Transform`]); in which way a row goes is said in
+//! [`row`](crate::row) and [`batch`](crate::batch). Each step is a function of its own there, by the functions below: so it is
+//! compiled once for an instruction set, however many ways lead to it. (Inlined into all of them, as everything else is, steps
+//! made functions so large that compilers took minutes.)
+
+use core::marker::PhantomData;
+use core::slice;
+
+use crate::element::Element;
+use crate::lanes::{GROUP_LEN, GROUPS};
+use crate::narrow::Narrow;
+use crate::simd::{Kernel, LANES, Simd};
+use crate::span::{Span, Write};
+
+/// Elements of a segment, 4096: as many as stay in the first-level cache between its first pass and its exponentials.
+pub const SEGMENT: usize = GROUPS * GROUP_LEN;
+
+/// Rows up to this length are short: four vectors, kept until the row is known.
+pub const SHORT: usize = 64;
+
+/// Segments whose partial results are kept at a time, on the stack.
+pub const WINDOW: usize = 64;
+
+/// What an operation learns from a row in one read.
+pub trait Reduce<E: Element>: Sync + Sized {
+    /// What is known of some neighbouring segments, by default of none.
+    type Partial: Copy + Default + Send + Sync;
+
+    /// What is known of sixteen narrow rows.
+    type Narrow;
+
+    /// Reads segments, and replaces them if they are written: one that begins `at` so many elements of its row, or up to
+    /// [`TOGETHER`] rows that are one segment each.
+    fn segments<S: Simd>(&self, s: S, at: usize, segments: &mut [impl Span<E>], known: &mut [Self::Partial]);
+
+    /// [`Reduce::segments`] of narrow rows; or nothing, if they want to be looked at one by one.
+    #[inline(always)]
+    fn narrow<S: Simd>(&self, _: S, _: &mut Narrow) -> Option<Self::Narrow> {
+        None
+    }
+
+    /// Merges what is known of neighbours.
+    fn merge(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
+}
+
+/// An operation whose result is a number for each row.
+pub trait Summarize<E: Element>: Reduce<E> {
+    /// The result, once the whole row is known.
+    fn result(&self, row: Self::Partial) -> f64;
+
+    /// [`Summarize::result`] of up to [`TOGETHER`] rows.
+    fn results(&self, rows: &[Self::Partial]) -> [f64; TOGETHER];
+
+    /// [`Summarize::result`] of narrow rows.
+    fn narrow_results(&self, rows: &Self::Narrow) -> [f64; TOGETHER];
+}
+
+/// An operation that writes as many elements as it reads, once it knows the whole row.
+pub trait Transform<E: Element>: Reduce<E> {
+    /// Whether [`Reduce::segments`] is to write, in rows of up to [`WINDOW`] segments.
+    const STORES: bool;
+
+    /// Whether results may be [streamed](crate::span::Stream): what an element becomes must not depend on where its segment begins, once
+    /// the row is known and, where [`Transform::STORES`], stored.
+    const STREAMS: bool;
+
+    /// Whether [`Transform::short`] is there.
+    const SHORT: bool;
+
+    /// Does rows of up to [`SHORT`] elements, and of those up to `N`, which is 1 or [`TOGETHER`].
+    #[inline(always)]
+    fn short<S: Simd, const N: usize>(&self, _: S, _: &mut [Write<'_, E>]) {
+        unreachable!("an operation that has no way of its own for short rows")
+    }
+
+    /// Writes the same segments, given what is known of the row of each. `stored` is what is known of the segments alone if
+    /// [`Reduce::segments`] has written them.
+    fn finish<S: Simd>(
+        &self,
+        s: S,
+        rows: &[Self::Partial],
+        stored: Option<&[Self::Partial]>,
+        at: usize,
+        segments: &mut [impl Span<E>],
+    );
+
+    /// [`Transform::finish`] of narrow rows.
+    #[inline(always)]
+    fn finish_narrow<S: Simd>(&self, _: S, _: &Self::Narrow, _: &mut Narrow) {
+        unreachable!("an operation on narrow rows that does not finish them")
+    }
+}
+
+/// Rows of one segment that are done together. From its first pass to its sum and on to its result a row waits for the one or
+/// other long operation; the next rows fill the gaps.
+pub const TOGETHER: usize = LANES;
+
+/// [`Reduce::segments`].
+#[inline(always)]
+pub fn segments<S: Simd, E: Element, R: Reduce<E>>(
+    s: S,
+    at: usize,
+    segments: &mut [impl Span<E>],
+    known: &mut [R::Partial],
+    operation: &R,
+) {
+    s.vectorize(Segments { at, segments, known, operation, element: PhantomData::<E> });
+}
+
+/// The same of one segment.
+#[inline(always)]
+pub fn segment<S: Simd, E: Element, R: Reduce<E>>(
+    s: S,
+    at: usize,
+    segment: &mut impl Span<E>,
+    operation: &R,
+) -> R::Partial {
+    let mut known = R::Partial::default();
+    segments(s, at, slice::from_mut(segment), slice::from_mut(&mut known), operation);
+    known
+}
+
+struct Segments<'p, P, K, R, E> {
+    at: usize,
+    segments: &'p mut [P],
+    known: &'p mut [K],
+    operation: &'p R,
+    element: PhantomData<E>,
+}
+
+impl<P: Span<E>, E: Element, R: Reduce<E>> Kernel for Segments<'_, P, R::Partial, R, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.operation.segments(s, self.at, self.segments, self.known);
+    }
+}
+
+/// [`Transform::finish`], to the end.
+#[inline(always)]
+pub fn finish<S: Simd, E: Element, T: Transform<E>>(
+    s: S,
+    rows: &[T::Partial],
+    stored: Option<&[T::Partial]>,
+    at: usize,
+    segments: &mut [impl Span<E>],
+    operation: &T,
+) {
+    s.vectorize(Finish { rows, stored, at, segments: &mut *segments, operation, element: PhantomData::<E> });
+    for segment in segments {
+        assert!(segment.rest().is_empty(), "an operation has left something");
+    }
+}
+
+struct Finish<'p, P, K, T, E> {
+    rows: &'p [K],
+    stored: Option<&'p [K]>,
+    at: usize,
+    segments: &'p mut [P],
+    operation: &'p T,
+    element: PhantomData<E>,
+}
+
+impl<P: Span<E>, E: Element, T: Transform<E>> Kernel for Finish<'_, P, T::Partial, T, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.operation.finish(s, self.rows, self.stored, self.at, self.segments);
+    }
+}
+
+/// [`Transform::short`] of several rows.
+#[inline(always)]
+pub fn short<S: Simd, E: Element, T: Transform<E>>(s: S, rows: &mut [Write<'_, E>], operation: &T) {
+    s.vectorize(Short { rows, operation });
+}
+
+struct Short<'p, 'a, E: Element, T> {
+    rows: &'p mut [Write<'a, E>],
+    operation: &'p T,
+}
+
+impl<E: Element, T: Transform<E>> Kernel for Short<'_, '_, E, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.operation.short::<S, TOGETHER>(s, self.rows);
+    }
+}
