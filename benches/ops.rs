@@ -3,6 +3,7 @@
 //! `cargo bench -- softmax/1x4096` runs a part. `LOGITS_ISA=avx2` leaves the other instruction sets out.
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use logits::{Engine, Isa, Rows, RowsMut};
@@ -90,5 +91,44 @@ fn new_memory(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, ops, new_memory);
+/// From what size on threads are worth waking: one row on this thread alone, and on all, called from the pool and from outside it;
+/// right after another call, and when threads have been idle for so long that they sleep.
+fn threads(criterion: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().build().expect("threads");
+    for cols in [32_768, 65_536, 128_256, 262_144] {
+        let x: Vec<f32> = uniform(1).take(cols).collect();
+        for (state, pause) in [("awake", Duration::ZERO), ("asleep", Duration::from_micros(300))] {
+            let mut group = criterion.benchmark_group(format!("threads {state}"));
+            group.throughput(Throughput::Elements(cols as u64));
+            let mut y = vec![0.0; cols];
+            let mut time = |engine: Engine, calls: u64| {
+                let mut time = Duration::ZERO;
+                for _ in 0..calls {
+                    let start = Instant::now();
+                    while start.elapsed() < pause {
+                        std::hint::spin_loop();
+                    }
+                    let start = Instant::now();
+                    let from = Rows::new(black_box(&x), cols).expect("whole rows");
+                    engine.softmax(from, RowsMut::new(&mut y, cols).expect("whole rows")).expect("one shape");
+                    time += start.elapsed();
+                }
+                time
+            };
+            let shape = format!("1x{cols}");
+            group.bench_function(BenchmarkId::new("one", &shape), |bencher| {
+                bencher.iter_custom(|calls| time(Engine::new().serial(), calls));
+            });
+            group.bench_function(BenchmarkId::new("from the pool", &shape), |bencher| {
+                bencher.iter_custom(|calls| pool.install(|| time(Engine::new(), calls)));
+            });
+            group.bench_function(BenchmarkId::new("from outside", &shape), |bencher| {
+                bencher.iter_custom(|calls| time(Engine::new(), calls));
+            });
+            group.finish();
+        }
+    }
+}
+
+criterion_group!(benches, ops, new_memory, threads);
 criterion_main!(benches);

@@ -40,6 +40,9 @@ use crate::{Error, Isa};
 /// With the feature `rayon`, batches of more than some tens of thousands of elements are spread over the current rayon
 /// pool: the global one, or the one whose `install` the call is made in. Smaller ones, and all after
 /// [`Engine::serial`], are computed on the calling thread, without allocation.
+///
+/// A thread outside the pool works along, but others have to be woken for it, which pays later (from 65536 elements on, not
+/// 32768): where many calls follow each other, make all of them inside one `install`.
 #[derive(Debug, Clone, Copy)]
 pub struct Engine {
     workers: Workers,

@@ -63,6 +63,9 @@ fn one_hash_for_all_instruction_sets_and_threads() {
             let parallel = all(&|x, cols| pool.install(|| outputs(engine, x, cols, 1.0)));
             assert_eq!(parallel, HASH, "{isa} on {} threads", pool.current_num_threads());
         }
+        // This thread is in no pool.
+        let parallel = all(&|x, cols| outputs(engine, x, cols, 1.0));
+        assert_eq!(parallel, HASH, "{isa} from outside the pool");
         println!("{isa}: {serial:#018x}");
     }
 }

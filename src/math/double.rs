@@ -50,7 +50,7 @@ pub fn ln_of_quotient(x: f64, y: f64, difference: f64) -> f64 {
     let biased = x.to_bits().wrapping_sub(y.to_bits()).wrapping_add(BIAS + HALF) >> 52;
     let k = f64::from_bits(TWO_52.to_bits() | biased) - (TWO_52 + 1023.0);
     let y = f64::from_bits(y.to_bits().wrapping_add(biased << 52).wrapping_sub(BIAS));
-    let s = if k == 0.0 { difference } else { x - y } / (x + y);
+    let s = if biased == BIAS >> 52 { difference } else { x - y } / (x + y);
     // From here on terms go side by side as far as they can: a row alone waits for them.
     let square = s * s;
     let fourth = square * square;

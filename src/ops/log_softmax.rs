@@ -268,8 +268,8 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
         };
         let mut known =
             NarrowSums { maxima: max.to_array(), tops: widened(&tops.to_array()), others: columns.sums(s) };
-        for i in 0..TOGETHER {
-            known.others[i] += f64::from(counts[i] - 1.0) * known.tops[i];
+        for (i, count) in counts.into_iter().enumerate() {
+            known.others[i] += f64::from(count - 1.0) * known.tops[i];
         }
         let mut totals = known.others;
         for (total, top) in totals.iter_mut().zip(known.tops) {
