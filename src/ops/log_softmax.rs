@@ -392,18 +392,18 @@ fn others<S: Simd, E: Element>(
     max: f32,
 ) -> ([f64; HALF], f64) {
     let others = Others { term, max: s.splat(max) };
-    let (mut terms, mut count) = ([s.splat(0.0); SHORT / LANES], 0);
+    let (mut terms, mut found) = ([s.splat(0.0); SHORT / LANES], 0_u64);
     for pair in terms.as_chunks_mut::<2>().0 {
         let Some(x) = row.pair(s, fill) else { break };
         for x in x {
-            count += x.equals(others.max).bits().count_ones();
+            found = found << LANES | u64::from(x.equals(others.max).bits());
         }
         *pair = others.apply(s, x);
         row.put_pair::<S>(*pair);
     }
     let mut sum = Sum::new(s);
     sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
-    (sum.halve(), f64::from(count))
+    (sum.halve(), f64::from(found.count_ones()))
 }
 
 #[inline(always)]
