@@ -9,6 +9,7 @@ use crate::caches;
 use crate::element::Element;
 use crate::narrow::{self, Narrow};
 use crate::operation::{self, SEGMENT, Summarize, TOGETHER, Transform};
+use crate::pipeline::Pipeline;
 use crate::row::{self, Alone};
 use crate::rows::{RowSlots, Rows, RowsMut};
 use crate::simd::isa::Machine;
@@ -243,6 +244,18 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
     fn run<S: Simd>(mut self, s: S) {
         let (_, cols) = self.rows.shape();
         let together = together(cols);
+        if (T::PIPELINE..=SEGMENT / 2).contains(&cols) && self.rows() > 1 {
+            // Two blocks are in the first-level cache.
+            let most = together.div_ceil(2);
+            let mut pipeline = Pipeline::new(self.operation);
+            while self.rows() > 0 {
+                for row in pipeline.room(most.min(self.rows())) {
+                    *row = self.rows.next_row().expect("counted");
+                }
+                pipeline.advance(s);
+            }
+            return pipeline.finish(s);
+        }
         let (mut narrow, mut several) = (None, None);
         while self.rows() > 0 {
             if self.rows() >= TOGETHER && cols <= narrow::COLS {

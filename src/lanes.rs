@@ -11,7 +11,7 @@ use core::mem;
 
 use crate::element::Element;
 use crate::simd::{F32, F64, HALF, LANES, Mask, Simd, sum_of_halves};
-use crate::span::{Read, Span};
+use crate::span::{Read, Span, Write};
 
 /// Vectors whose terms are added in `f32`.
 const GROUP: usize = 8;
@@ -64,7 +64,8 @@ pub fn magnitude<S: Simd, E: Element>(s: S, spans: &[impl Span<E>]) -> f32 {
     magnitude.reduce_max()
 }
 
-struct Same;
+/// Leaves elements as they are.
+pub struct Same;
 
 impl<S: Simd> Map<S> for Same {
     #[inline(always)]
@@ -335,6 +336,45 @@ impl<S: Simd, const MOST: usize> Total<S> for Groups<S, MOST> {
     }
 }
 
+/// What is done beside [`map_sum`]: its arithmetic leaves loads and stores idle, and some passes are nothing else.
+pub trait Side<S: Simd> {
+    /// Passes two vectors, if there are any.
+    fn two(&mut self, s: S);
+}
+
+/// Nothing.
+impl<S: Simd> Side<S> for () {
+    #[inline(always)]
+    fn two(&mut self, _: S) {}
+}
+
+impl<S: Simd, E: Element, M: Map<S>> Side<S> for Mapped<Write<'_, E>, M> {
+    #[inline(always)]
+    fn two(&mut self, s: S) {
+        if let Some(x) = self.span.rest().front::<S, 2>(s) {
+            let y = self.map.apply(s, x);
+            self.span.put::<S, 2>(y);
+        }
+    }
+}
+
+/// Another span that is [mapped](map).
+pub struct Mapped<P, M> {
+    pub span: P,
+    pub map: M,
+}
+
+impl<E: Element, M> Mapped<Write<'_, E>, M> {
+    /// Passes what is left.
+    #[inline(always)]
+    pub fn finish<S: Simd>(mut self, s: S)
+    where
+        M: Map<S>,
+    {
+        map(s, &mut self.span, 0.0, self.map);
+    }
+}
+
 /// Replaces each element as [`map`] does, and adds what it is replaced by to a total.
 ///
 /// What `fill` becomes is added too: it must be 0.
@@ -345,11 +385,12 @@ pub fn map_sum<S: Simd, E: Element>(
     fill: f32,
     map: impl Map<S>,
     total: &mut impl Total<S>,
+    side: &mut impl Side<S>,
 ) {
     // As in `map`.
     let mut held = mem::take(span);
     while held.rest().vectors.len() >= GROUP {
-        total.add(four(s, &mut held, &map) + four(s, &mut held, &map));
+        total.add(group(s, &mut held, &map, side));
     }
     if !held.rest().is_empty() {
         // The last group: what it lacks counts as zeros.
@@ -404,26 +445,59 @@ pub fn map_kept<S: Simd, E: Element>(
     sum.halve()
 }
 
-/// Four terms of [`map_sum`]: the tree is spelt out, as closures would be functions without the backend's instructions.
+/// The terms of a group of [`map_sum`], as many side by side as suits the processor: the tree is spelt out, as closures would be
+/// functions without the backend's instructions.
 #[inline(always)]
-fn four<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) -> S::F32 {
-    two(s, span, map) + two(s, span, map)
+fn group<S: Simd, E: Element>(
+    s: S,
+    span: &mut impl Span<E>,
+    map: &impl Map<S>,
+    side: &mut impl Side<S>,
+) -> S::F32 {
+    if S::IN_STEP == GROUP {
+        let [a, b, c, d, e, f, g, h] = some::<S, E, GROUP>(s, span, map);
+        for _ in 0..GROUP / 2 {
+            side.two(s);
+        }
+        ((a + b) + (c + d)) + ((e + f) + (g + h))
+    } else {
+        let first = two(s, span, map, side) + two(s, span, map, side);
+        first + (two(s, span, map, side) + two(s, span, map, side))
+    }
 }
 
 #[inline(always)]
-fn two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, map: &impl Map<S>) -> S::F32 {
+fn two<S: Simd, E: Element>(
+    s: S,
+    span: &mut impl Span<E>,
+    map: &impl Map<S>,
+    side: &mut impl Side<S>,
+) -> S::F32 {
+    let [a, b] = some::<S, E, 2>(s, span, map);
+    side.two(s);
+    a + b
+}
+
+#[inline(always)]
+fn some<S: Simd, E: Element, const N: usize>(
+    s: S,
+    span: &mut impl Span<E>,
+    map: &impl Map<S>,
+) -> [S::F32; N] {
     let rest = span.rest();
     if rest.vectors.len() + rest.next / LANES > AHEAD {
         let ahead = rest.vectors.as_ptr().wrapping_add(AHEAD);
-        s.prefetch(ahead);
-        s.prefetch(ahead.wrapping_add(1));
+        for i in 0..N {
+            s.prefetch(ahead.wrapping_add(i));
+        }
     }
     if rest.result != 0 {
         let result = rest.vectors.as_ptr().wrapping_byte_offset(rest.result);
-        s.prefetch(result);
-        s.prefetch(result.wrapping_add(1));
+        for i in 0..N {
+            s.prefetch(result.wrapping_add(i));
+        }
     }
-    let terms = map.apply(s, rest.front::<S, 2>(s).expect("a group"));
-    span.put::<S, 2>(terms);
-    terms[0] + terms[1]
+    let terms = map.apply(s, rest.front::<S, N>(s).expect("a group"));
+    span.put::<S, N>(terms);
+    terms
 }

@@ -95,6 +95,7 @@ mod math;
 mod narrow;
 mod operation;
 mod ops;
+mod pipeline;
 mod row;
 mod rows;
 mod simd;

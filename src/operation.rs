@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 use core::slice;
 
 use crate::element::Element;
-use crate::lanes::{GROUP_LEN, GROUPS};
+use crate::lanes::{GROUP_LEN, GROUPS, Map, Side};
 use crate::narrow::Narrow;
 use crate::simd::{Kernel, LANES, Simd};
 use crate::span::{Span, Write};
@@ -32,8 +32,15 @@ pub trait Reduce<E: Element>: Sync + Sized {
     type Narrow;
 
     /// Reads segments, and replaces them if they are written: one that begins `at` so many elements of its row, or up to
-    /// [`TOGETHER`] rows that are one segment each.
-    fn segments<S: Simd>(&self, s: S, at: usize, segments: &mut [impl Span<E>], known: &mut [Self::Partial]);
+    /// [`TOGETHER`] rows that are one segment each. Beside its exponentials a segment may pass one of `sides`.
+    fn segments<S: Simd>(
+        &self,
+        s: S,
+        at: usize,
+        segments: &mut [impl Span<E>],
+        known: &mut [Self::Partial],
+        sides: &mut impl Sides<S>,
+    );
 
     /// [`Reduce::segments`] of narrow rows; or nothing, if they want to be looked at one by one.
     #[inline(always)]
@@ -66,6 +73,9 @@ pub trait Transform<E: Element>: Reduce<E> {
     /// the row is known and, where [`Transform::STORES`], stored.
     const STREAMS: bool;
 
+    /// From how many columns on rows of one segment are done in a [pipeline](crate::pipeline). Shorter than [`SHORT`] none are.
+    const PIPELINE: usize;
+
     /// Whether [`Transform::short`] is there.
     const SHORT: bool;
 
@@ -86,11 +96,44 @@ pub trait Transform<E: Element>: Reduce<E> {
         segments: &mut [impl Span<E>],
     );
 
+    /// The numbers that an ordinary row's last pass goes by, and that pass.
+    type Last: Copy + Default;
+    type LastMap<S: Simd>: Map<S>;
+
+    /// The numbers of up to [`TOGETHER`] rows of one segment, where they are ordinary.
+    #[inline(always)]
+    fn lasts(&self, _: &[Self::Partial]) -> [Option<Self::Last>; TOGETHER] {
+        [None; TOGETHER]
+    }
+
+    /// What [`Transform::finish`] maps an ordinary row with.
+    fn last<S: Simd>(&self, s: S, last: Self::Last) -> Self::LastMap<S>;
+
     /// [`Transform::finish`] of narrow rows.
     #[inline(always)]
     fn finish_narrow<S: Simd>(&self, _: S, _: &Self::Narrow, _: &mut Narrow) {
         unreachable!("an operation on narrow rows that does not finish them")
     }
+}
+
+/// What is done beside some segments, one beside each.
+pub trait Sides<S: Simd> {
+    type Side: Side<S>;
+
+    fn begin(&mut self, s: S, i: usize) -> Self::Side;
+
+    fn end(&mut self, s: S, side: Self::Side);
+}
+
+/// Nothing.
+impl<S: Simd> Sides<S> for () {
+    type Side = ();
+
+    #[inline(always)]
+    fn begin(&mut self, _: S, _: usize) {}
+
+    #[inline(always)]
+    fn end(&mut self, _: S, (): ()) {}
 }
 
 /// Rows of one segment that are done together. From its first pass to its sum and on to its result a row waits for the one or
@@ -135,7 +178,7 @@ impl<P: Span<E>, E: Element, R: Reduce<E>> Kernel for Segments<'_, P, R::Partial
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.operation.segments(s, self.at, self.segments, self.known);
+        self.operation.segments(s, self.at, self.segments, self.known, &mut ());
     }
 }
 

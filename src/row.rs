@@ -55,7 +55,7 @@ impl<E: Element, R: Reduce<E>> Kernel for Alone<'_, Read<'_, E>, R> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> R::Partial {
         let mut known = [R::Partial::default()];
-        self.operation.segments(s, 0, &mut [self.row], &mut known);
+        self.operation.segments(s, 0, &mut [self.row], &mut known, &mut ());
         known[0]
     }
 }
@@ -70,11 +70,11 @@ impl<E: Element, T: Transform<E>> Kernel for Alone<'_, Write<'_, E>, T> {
         if T::SHORT && row[0].rest().len() <= SHORT {
             operation.short::<S, 1>(s, &mut row);
         } else if T::STORES {
-            operation.segments(s, 0, &mut row, &mut known);
+            operation.segments(s, 0, &mut row, &mut known, &mut ());
             row[0].rewind();
             operation.finish(s, &known, Some(&known), 0, &mut row);
         } else {
-            operation.segments(s, 0, &mut [row[0].read()], &mut known);
+            operation.segments(s, 0, &mut [row[0].read()], &mut known, &mut ());
             operation.finish(s, &known, None, 0, &mut row);
         }
         assert_done(&row[0]);

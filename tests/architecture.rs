@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, from the lowest: a module uses those before its own, never those behind.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["error"],
     &["simd"],
     &["math"],
@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 14] = [
     &["lanes"],
     &["narrow"],
     &["operation"],
+    &["pipeline"],
     &["row"],
     &["stream"],
     &["batch"],

@@ -33,10 +33,10 @@ use core::mem::MaybeUninit;
 use crate::batch::{Engine, Grid, Place, Uninit};
 use crate::element::Element;
 use crate::error::Error;
-use crate::lanes::{self, GROUP_LEN, Groups, Map, Sum, Total};
+use crate::lanes::{self, GROUP_LEN, Groups, Map, Side, Sum, Total};
 use crate::math::double::{in_two, ln_of_quotient};
 use crate::narrow::Narrow;
-use crate::operation::{Reduce, SHORT, TOGETHER, Transform};
+use crate::operation::{Reduce, SHORT, Sides, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Mask, Simd};
 use crate::span::{Read, Span, Write};
@@ -212,6 +212,14 @@ impl Sums {
     fn flat(all: Normalizer) -> Self {
         Self { others: all, apart: f32::NEG_INFINITY, top: 0.0 }
     }
+
+    /// What a row becomes that has no distribution.
+    #[inline(always)]
+    fn degenerate(&self, masked: f32) -> Option<f32> {
+        // Nothing but what is set apart is something.
+        let apart = if self.apart > f32::NEG_INFINITY { 1.0 } else { 0.0 };
+        degenerate(self.others.sum + apart, masked)
+    }
 }
 
 /// What is known of nothing.
@@ -229,7 +237,14 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Narrow = NarrowSums;
 
     #[inline(always)]
-    fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Sums]) {
+    fn segments<S: Simd>(
+        &self,
+        s: S,
+        _: usize,
+        segments: &mut [impl Span<E>],
+        known: &mut [Sums],
+        sides: &mut impl Sides<S>,
+    ) {
         if segments.iter().all(|segment| segment.rest().len() <= SHORT) {
             for (i, known) in known.iter_mut().enumerate() {
                 let Apart { maxima: [apart], tops: [top], others: [sum], shifts } =
@@ -242,11 +257,17 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
         let mut groups = None;
         for i in 0..segments.len() {
             let segment = segments[i].rest();
-            known[i] = match Look::at(s, segments, i, all_plain, self.scale) {
-                Look::Plain => self.long(s, segment, None, Shift::PLAIN, &mut groups),
-                Look::Shifted(max, shift) => self.long(s, segment, Some(max), shift, &mut groups),
-                Look::Degenerate(found) => Sums::flat(found),
+            let (max, shift) = match Look::at(s, segments, i, all_plain, self.scale) {
+                Look::Degenerate(found) => {
+                    known[i] = Sums::flat(found);
+                    continue;
+                }
+                Look::Plain => (None, Shift::PLAIN),
+                Look::Shifted(max, shift) => (Some(max), shift),
             };
+            let mut side = sides.begin(s, i);
+            known[i] = self.long(s, segment, max, shift, &mut groups, &mut side);
+            sides.end(s, side);
         }
     }
 
@@ -355,6 +376,7 @@ impl<C: Scale> AtTemperature<C> {
         max: Option<f32>,
         shift: Shift,
         groups: &mut Option<Groups<S>>,
+        side: &mut impl Side<S>,
     ) -> Sums {
         // Short rows are not to wait until it has been cleared.
         let groups = match groups {
@@ -362,7 +384,7 @@ impl<C: Scale> AtTemperature<C> {
             None => groups.insert(Groups::new(s)),
         };
         groups.clear();
-        exp_sum(s, &mut { segment }, max.is_none(), shift, self.scale, groups);
+        exp_sum(s, &mut { segment }, max.is_none(), shift, self.scale, groups, side);
         let sum = groups.sum(s);
         if sum.is_nan() || sum >= FLAT * f64::from(groups.bound(s)) {
             return Sums::flat(Normalizer { shift, sum });
@@ -374,7 +396,8 @@ impl<C: Scale> AtTemperature<C> {
         let (with, _) = rest.split_at(rest.len().min(GROUP_LEN));
         let term = Term::<S, C, false>::new(s, shift, self.scale);
         let mut others = Groups::new(s);
-        lanes::map_sum(s, &mut { with }, f32::NEG_INFINITY, Others { term, max: s.splat(max) }, &mut others);
+        let terms = Others { term, max: s.splat(max) };
+        lanes::map_sum(s, &mut { with }, f32::NEG_INFINITY, terms, &mut others, &mut ());
         let top = shift.term(max, self.scale);
         groups.replace(at, &others);
         let sum = groups.sum(s) + f64::from(lanes::count(s, with, max) - 1) * top;
@@ -480,7 +503,29 @@ impl Loss {
 impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     const STORES: bool = false;
     const STREAMS: bool = true;
+    /// Below that it shows that some rows are flat and others are not, which is hard to foresee: more would be begun in vain.
+    const PIPELINE: usize = 256;
     const SHORT: bool = true;
+
+    type Last = Loss;
+    type LastMap<S: Simd> = Subtract<S, C>;
+
+    #[inline(always)]
+    fn lasts(&self, rows: &[Sums]) -> [Option<Loss>; TOGETHER] {
+        let losses = losses(rows);
+        let mut lasts = [None; TOGETHER];
+        for (i, row) in rows.iter().enumerate() {
+            if row.degenerate(self.masked).is_none() {
+                lasts[i] = Some(losses[i]);
+            }
+        }
+        lasts
+    }
+
+    #[inline(always)]
+    fn last<S: Simd>(&self, s: S, loss: Loss) -> Subtract<S, C> {
+        loss.subtract(s, self.scale)
+    }
 
     #[inline(always)]
     fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {
@@ -511,10 +556,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     ) {
         let losses = losses(rows);
         for (i, segment) in segments.iter_mut().enumerate() {
-            // Nothing but what is set apart is something.
-            let sum =
-                if rows[i].apart > f32::NEG_INFINITY { rows[i].others.sum + 1.0 } else { rows[i].others.sum };
-            match degenerate(sum, self.masked) {
+            match rows[i].degenerate(self.masked) {
                 Some(value) => lanes::fill(s, segment, value),
                 None => lanes::map(s, segment, 0.0, losses[i].subtract(s, self.scale)),
             }

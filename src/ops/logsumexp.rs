@@ -9,7 +9,7 @@
 
 use crate::element::Element;
 use crate::narrow::Narrow;
-use crate::operation::{Reduce, Summarize, TOGETHER};
+use crate::operation::{Reduce, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::Simd;
 use crate::span::Span;
@@ -90,8 +90,15 @@ impl<E: Element> Reduce<E> for LogSumExp {
     type Narrow = NarrowNormalizers;
 
     #[inline(always)]
-    fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Normalizer]) {
-        Normalizer::of_segments(s, segments, known, Unit);
+    fn segments<S: Simd>(
+        &self,
+        s: S,
+        _: usize,
+        segments: &mut [impl Span<E>],
+        known: &mut [Normalizer],
+        sides: &mut impl Sides<S>,
+    ) {
+        Normalizer::of_segments(s, segments, known, Unit, sides);
     }
 
     #[inline(always)]

@@ -11,11 +11,11 @@
 //! Sums of two segments with the same `c` merge by a power of two, exactly; else by `exp(c1 - c2)` in f64.
 
 use crate::element::Element;
-use crate::lanes::{self, Map, Sum, Total};
+use crate::lanes::{self, Map, Side, Sum, Total};
 use crate::math::double::{ln, power_of_two, power_of_two_float};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
 use crate::narrow::{Columns, Narrow};
-use crate::operation::TOGETHER;
+use crate::operation::{Sides, TOGETHER};
 use crate::simd::{F32, HALF, Simd};
 use crate::span::Span;
 
@@ -174,13 +174,15 @@ pub fn exp_sum<S: Simd, E: Element, C: Scale>(
     shift: Shift,
     scale: C,
     total: &mut impl Total<S>,
+    side: &mut impl Side<S>,
 ) {
     if plain {
         let (term, fill) =
             (Term::<S, C, true>::new(s, shift, scale), Term::<S, C, true>::nothing(shift, scale));
-        lanes::map_sum(s, segment, fill, term, total);
+        lanes::map_sum(s, segment, fill, term, total, side);
     } else {
-        lanes::map_sum(s, segment, f32::NEG_INFINITY, Term::<S, C, false>::new(s, shift, scale), total);
+        let term = Term::<S, C, false>::new(s, shift, scale);
+        lanes::map_sum(s, segment, f32::NEG_INFINITY, term, total, side);
     }
 }
 
@@ -244,6 +246,7 @@ impl Normalizer {
         segments: &mut [impl Span<E>],
         known: &mut [Self],
         scale: impl Scale,
+        sides: &mut impl Sides<S>,
     ) {
         let all_plain = scale.is_plain(lanes::magnitude(s, segments));
         let mut halves = [[0.0; HALF]; TOGETHER];
@@ -260,8 +263,9 @@ impl Normalizer {
                     continue;
                 }
             };
-            let mut sum = Sum::new(s);
-            exp_sum(s, segment, plain, shift, scale, &mut sum);
+            let (mut sum, mut side) = (Sum::new(s), sides.begin(s, i));
+            exp_sum(s, segment, plain, shift, scale, &mut sum, &mut side);
+            sides.end(s, side);
             if segments.len() == 1 {
                 known[i] = Self { shift, sum: sum.sum() };
                 return;

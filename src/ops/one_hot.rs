@@ -1,8 +1,8 @@
 //! Temperature 0, the limit of softmax and log-softmax: everything to the first maximum.
 
 use crate::element::Element;
-use crate::lanes;
-use crate::operation::{Reduce, Transform};
+use crate::lanes::{self, Same};
+use crate::operation::{Reduce, Sides, Transform};
 use crate::simd::{LANES, Simd};
 use crate::span::Span;
 
@@ -33,7 +33,14 @@ impl<E: Element> Reduce<E> for OneHot {
     type Narrow = ();
 
     #[inline(always)]
-    fn segments<S: Simd>(&self, s: S, at: usize, segments: &mut [impl Span<E>], known: &mut [First]) {
+    fn segments<S: Simd>(
+        &self,
+        s: S,
+        at: usize,
+        segments: &mut [impl Span<E>],
+        known: &mut [First],
+        _: &mut impl Sides<S>,
+    ) {
         for (segment, known) in segments.iter().zip(known) {
             let row = segment.rest();
             let (max, has_nan) = (lanes::max_reduce(s, row), lanes::has_nan(s, row));
@@ -52,7 +59,16 @@ impl<E: Element> Reduce<E> for OneHot {
 impl<E: Element> Transform<E> for OneHot {
     const STORES: bool = false;
     const STREAMS: bool = false;
+    const PIPELINE: usize = usize::MAX;
     const SHORT: bool = false;
+
+    type Last = ();
+    type LastMap<S: Simd> = Same;
+
+    #[inline(always)]
+    fn last<S: Simd>(&self, _: S, (): ()) -> Same {
+        Same
+    }
 
     #[inline(always)]
     fn finish<S: Simd>(

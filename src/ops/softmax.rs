@@ -30,7 +30,7 @@ use crate::lanes::{self, Map, Then};
 use crate::math::double::{in_two, power_of_two};
 use crate::math::exp::BIAS;
 use crate::narrow::Narrow;
-use crate::operation::{Reduce, SHORT, TOGETHER, Transform};
+use crate::operation::{Reduce, SHORT, Sides, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Simd};
 use crate::span::{Span, Write};
@@ -192,8 +192,15 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Narrow = NarrowNormalizers;
 
     #[inline(always)]
-    fn segments<S: Simd>(&self, s: S, _: usize, segments: &mut [impl Span<E>], known: &mut [Normalizer]) {
-        Normalizer::of_segments(s, segments, known, self.scale);
+    fn segments<S: Simd>(
+        &self,
+        s: S,
+        _: usize,
+        segments: &mut [impl Span<E>],
+        known: &mut [Normalizer],
+        sides: &mut impl Sides<S>,
+    ) {
+        Normalizer::of_segments(s, segments, known, self.scale, sides);
     }
 
     #[inline(always)]
@@ -211,7 +218,36 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     const STORES: bool = E::KEEPS_LANES;
     /// Exponentials that are computed anew are those of another segment.
     const STREAMS: bool = E::KEEPS_LANES;
+    const PIPELINE: usize = SHORT + 1;
     const SHORT: bool = true;
+
+    type Last = (f32, f32);
+    type LastMap<S: Simd> = Factor<S::F32>;
+
+    #[inline(always)]
+    fn lasts(&self, rows: &[Normalizer]) -> [Option<(f32, f32)>; TOGETHER] {
+        let mut sums = [1.0; TOGETHER];
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum = row.sum;
+        }
+        let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+        for i in 0..TOGETHER {
+            (hi[i], lo[i]) = in_two(1.0 / sums[i]);
+        }
+        let mut lasts = [None; TOGETHER];
+        for (i, row) in rows.iter().enumerate() {
+            // Where the shift is that of plain rows no factor is below SMALL.
+            if row.shift == Shift::PLAIN && degenerate(row.sum, 0.0).is_none() {
+                lasts[i] = Some((hi[i], lo[i]));
+            }
+        }
+        lasts
+    }
+
+    #[inline(always)]
+    fn last<S: Simd>(&self, s: S, (hi, lo): (f32, f32)) -> Factor<S::F32> {
+        Factor { hi: s.splat(hi), lo: s.splat(lo) }
+    }
 
     #[inline(always)]
     fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {

@@ -1,6 +1,7 @@
 //! One `__m512`: AVX-512 F, VL, BW and DQ.
 #![expect(unsafe_code, reason = "intrinsics: a token exists only where this CPU has them")]
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
@@ -40,6 +41,7 @@ macro_rules! intrinsics {
 impl Simd for Avx512 {
     const FUSED: bool = true;
     const STREAMS: bool = true;
+    const IN_STEP: usize = 8;
 
     type F32 = F32;
     type F64 = F64;
@@ -161,6 +163,20 @@ fn first_lanes(len: usize) -> __mmask16 {
     (1 << len) - 1
 }
 
+/// Eight registers that are needed at once.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn in_step([mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h]: [__m512; 8]) -> [__m512; 8] {
+    // SAFETY: no instruction at all.
+    unsafe {
+        asm!("/* {0} {1} {2} {3} {4} {5} {6} {7} */",
+            inout(zmm_reg) a, inout(zmm_reg) b, inout(zmm_reg) c, inout(zmm_reg) d,
+            inout(zmm_reg) e, inout(zmm_reg) f, inout(zmm_reg) g, inout(zmm_reg) h,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    [a, b, c, d, e, f, g, h]
+}
+
 impl super::F32 for F32 {
     type F64 = F64;
     type Mask = Mask;
@@ -188,6 +204,18 @@ impl super::F32 for F32 {
     #[inline(always)]
     fn low_bits_to_exponent(self) -> Self {
         F32(intrinsics! { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0))) })
+    }
+
+    #[inline(always)]
+    fn in_step<const N: usize>(mut vectors: [Self; N]) -> [Self; N] {
+        if let Some(eight) = vectors.first_chunk_mut::<8>() {
+            let [a, b, c, d, e, f, g, h] = *eight;
+            let registers = intrinsics! { in_step([a.0, b.0, c.0, d.0, e.0, f.0, g.0, h.0]) };
+            for (vector, register) in eight.iter_mut().zip(registers) {
+                vector.0 = register;
+            }
+        }
+        vectors
     }
 
     #[inline(always)]
