@@ -7,11 +7,12 @@ use core::mem::MaybeUninit;
 
 use crate::caches;
 use crate::element::Element;
+use crate::grid::{self, Grid, Uninit};
 use crate::narrow::{self, Narrow};
 use crate::operation::{self, SEGMENT, Summarize, TOGETHER, Transform};
 use crate::pipeline::Pipeline;
 use crate::row::{self, Alone};
-use crate::rows::{RowSlots, Rows, RowsMut};
+use crate::rows::{RowSlots, Rows};
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, Simd};
 use crate::span::{self, Fence, Read, Slots, Write};
@@ -143,85 +144,6 @@ trait Batch: Divide {
 
     /// Does one row after the other.
     fn run_each(self, workers: Workers);
-}
-
-/// Rows for an operation that writes as many elements as it reads.
-pub(crate) enum Grid<'a, E: Element> {
-    InPlace(RowsMut<'a, E>),
-    Apart(Rows<'a, E>, RowSlots<'a, E>),
-}
-
-impl<'a, E: Element> Grid<'a, E> {
-    #[inline(always)]
-    fn shape(&self) -> (usize, usize) {
-        match self {
-            Grid::InPlace(rows) => (rows.rows(), rows.cols()),
-            Grid::Apart(from, _) => (from.rows(), from.cols()),
-        }
-    }
-
-    fn split_at(self, row: usize) -> (Self, Self) {
-        match self {
-            Grid::InPlace(rows) => {
-                let (first, second) = rows.split_at(row);
-                (Grid::InPlace(first), Grid::InPlace(second))
-            }
-            Grid::Apart(from, to) => {
-                let (from, to) = (from.split_at(row), to.split_at(row));
-                (Grid::Apart(from.0, to.0), Grid::Apart(from.1, to.1))
-            }
-        }
-    }
-
-    /// Puts the first rows into their place beside each other.
-    #[inline(always)]
-    fn load<S: Simd>(&self, s: S, narrow: &mut Narrow) {
-        match self {
-            Grid::InPlace(rows) => load(s, narrow, rows.contiguous(TOGETHER), |row| rows.row(row)),
-            Grid::Apart(from, _) => load(s, narrow, from.contiguous(TOGETHER), |row| from.row(row)),
-        }
-    }
-
-    /// Writes the first rows and passes them.
-    #[inline(always)]
-    fn store<S: Simd>(&mut self, s: S, narrow: &Narrow) {
-        let mut slots = match self {
-            Grid::InPlace(rows) => rows.take(TOGETHER).into_slots(),
-            Grid::Apart(from, to) => {
-                from.take(TOGETHER);
-                to.take(TOGETHER)
-            }
-        };
-        if let Some(all) = slots.contiguous() {
-            return narrow.store(s, 0, all);
-        }
-        for row in 0..TOGETHER {
-            narrow.store(s, row, slots.row(row));
-        }
-    }
-
-    #[inline(always)]
-    fn next_row(&mut self) -> Option<Write<'a, E>> {
-        Some(match self {
-            Grid::InPlace(rows) => Write::in_place(rows.next_row()?).before(rows.elements()),
-            Grid::Apart(from, to) => Write::apart(from.next_row()?, to.next_row()?).before(from.elements()),
-        })
-    }
-}
-
-#[inline(always)]
-fn load<'a, S: Simd, E: Element>(
-    s: S,
-    narrow: &mut Narrow,
-    all: Option<&'a [E]>,
-    row: impl Fn(usize) -> &'a [E],
-) {
-    if let Some(all) = all {
-        return narrow.load(s, 0, Read::new(all));
-    }
-    for i in 0..TOGETHER {
-        narrow.load(s, i, Read::new(row(i)));
-    }
 }
 
 /// Room for rows that are done together, and for what is known of them.
@@ -421,7 +343,7 @@ impl<E: Element, R: Summarize<E>> Kernel for ReduceNarrow<'_, '_, E, R> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> bool {
-        load(s, self.narrow, self.rows.contiguous(TOGETHER), |row| self.rows.row(row));
+        grid::load(s, self.narrow, self.rows.contiguous(TOGETHER), |row| self.rows.row(row));
         let Some(known) = self.operation.narrow(s, self.narrow) else { return false };
         self.rows.take(TOGETHER);
         self.out.copy_from_slice(&self.operation.narrow_results(&known));
@@ -518,45 +440,6 @@ impl<E: Element> Grid<'_, E> {
             1
         };
         engine.run(Transformations { rows: self, stream, whole, operation });
-    }
-}
-
-impl<'a, E: Element> Grid<'a, E> {
-    /// From one batch to another.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ShapeMismatch`].
-    #[inline(always)]
-    pub(crate) fn apart(from: Rows<'a, E>, to: RowsMut<'a, E>) -> Result<Self, Error> {
-        Self::checked(from, to.into_slots())
-    }
-
-    #[inline(always)]
-    fn checked(from: Rows<'a, E>, to: RowSlots<'a, E>) -> Result<Self, Error> {
-        let (input, output) = ((from.rows(), from.cols()), (to.rows(), to.cols()));
-        // A batch of no rows has no columns to speak of.
-        if input == output || input.0 + output.0 == 0 {
-            Ok(Grid::Apart(from, to))
-        } else {
-            Err(Error::ShapeMismatch { input, output })
-        }
-    }
-}
-
-/// From a batch to contiguous memory that need not be initialised.
-pub(crate) struct Uninit<'x, 'a, E: Element> {
-    from: Rows<'x, E>,
-    to: &'a mut [MaybeUninit<E>],
-}
-
-impl<'x, 'a, E: Element> Uninit<'x, 'a, E> {
-    /// # Errors
-    ///
-    /// [`Error::ShapeMismatch`], or what is wrong with `to` as rows.
-    pub(crate) fn new(from: Rows<'x, E>, to: &'a mut [MaybeUninit<E>]) -> Result<Self, Error> {
-        Grid::checked(from, RowSlots::new(to, from.cols())?)?;
-        Ok(Self { from, to })
     }
 }
 

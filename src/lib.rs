@@ -90,6 +90,7 @@ mod batch;
 mod caches;
 mod element;
 mod error;
+mod grid;
 mod lanes;
 mod math;
 mod narrow;
@@ -101,6 +102,7 @@ mod rows;
 mod simd;
 mod span;
 mod stream;
+mod sums;
 mod threads;
 
 #[doc(hidden)]
@@ -109,7 +111,9 @@ pub mod reference;
 pub use batch::Engine;
 pub use element::Element;
 pub use error::Error;
-pub use ops::{MaskedRows, Softmax, log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place};
+pub use ops::{
+    MaskedRows, Softmax, log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place,
+};
 pub use rows::{Rows, RowsMut};
 pub use simd::isa::{Isa, ParseIsaError};
 

@@ -2,7 +2,7 @@
 //!
 //! What happens to each element happens to all of them as if they were one row. What is computed once a row is computed
 //! for sixteen of them at once, in lanes, for which they are transposed. The additions are those of
-//! [`lanes`](crate::lanes), in the same order: which way a row went does not show in the bits.
+//! [`sums`](crate::sums), in the same order: which way a row went does not show in the bits.
 
 use crate::element::Element;
 use crate::lanes::Map;
@@ -205,7 +205,7 @@ impl Columns {
         largest
     }
 
-    /// The sum of each row: as [`lanes::map_sum`](crate::lanes::map_sum).
+    /// The sum of each row: as [`sums::map_sum`](crate::sums::map_sum).
     #[inline(always)]
     pub fn sums<S: Simd>(&self, s: S) -> [f64; LANES] {
         let mut halves = [s.zero_f64(); COLS / 2];

@@ -9,10 +9,11 @@ use core::marker::PhantomData;
 use core::slice;
 
 use crate::element::Element;
-use crate::lanes::{GROUP_LEN, GROUPS, Map, Side};
+use crate::lanes::Map;
 use crate::narrow::Narrow;
 use crate::simd::{Kernel, LANES, Simd};
 use crate::span::{Span, Write};
+use crate::sums::{GROUP_LEN, GROUPS, Side};
 
 /// Elements of a segment, 4096: as many as stay in the first-level cache between its first pass and its exponentials.
 pub const SEGMENT: usize = GROUPS * GROUP_LEN;
@@ -61,7 +62,10 @@ pub trait Summarize<E: Element>: Reduce<E> {
     fn results(&self, rows: &[Self::Partial]) -> [f64; TOGETHER];
 
     /// [`Summarize::result`] of narrow rows.
-    fn narrow_results(&self, rows: &Self::Narrow) -> [f64; TOGETHER];
+    #[inline(always)]
+    fn narrow_results(&self, _: &Self::Narrow) -> [f64; TOGETHER] {
+        unreachable!("an operation on narrow rows that has no result for them")
+    }
 }
 
 /// An operation that writes as many elements as it reads, once it knows the whole row.

@@ -3,10 +3,10 @@
 //! The first pass computes exponentials and leaves loads and stores idle; the last one is hardly anything else.
 
 use crate::element::Element;
-use crate::lanes::Mapped;
 use crate::operation::{Sides, TOGETHER, Transform};
 use crate::simd::{Kernel, Simd};
 use crate::span::{Read, Span, Write};
+use crate::sums::Mapped;
 use core::{array, mem, slice};
 
 /// Rows of which the second half has been read.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, from the lowest: a module uses those before its own, never those behind.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 17] = [
     &["error"],
     &["simd"],
     &["math"],
@@ -13,11 +13,13 @@ const LAYERS: [&[&str]; 15] = [
     &["span", "threads", "caches"],
     &["rows"],
     &["lanes"],
+    &["sums"],
     &["narrow"],
     &["operation"],
     &["pipeline"],
     &["row"],
     &["stream"],
+    &["grid"],
     &["batch"],
     &["ops"],
     &["lib", "reference"],

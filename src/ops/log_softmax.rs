@@ -4,12 +4,8 @@
 //!
 //! - *flat*: `(z_i - c) - L` with `L = log sum_j exp(z_j - c)` and the center `c` of the [`Shift`], where no term is more than a
 //!   third of the sum;
-//! - *apart*: where one logit dominates, that cancels. So the largest term is set apart: with the maximum `m` and its term
-//!   `e`, `(z_i - m/T) - L` with `L = log1p(S' / e)`, where `S'` is the sum of the other terms, which never contained `e`.
-//!
-//! Which one a segment goes shows when it has been summed: the largest sum of a lane of a group is a bound for any
-//! term of it, and costs nothing. Where it must be apart, the group of the maximum is summed again
-//! without it. Short rows always have their maximum set apart; few of them are flat.
+//! - *apart*: where one logit dominates, that cancels. Then, with the maximum `m` [set apart](super::apart),
+//!   `(z_i - m/T) - L` with `L = log1p(S' / e)`.
 //!
 //! # Error
 //!
@@ -30,20 +26,20 @@
 
 use core::mem::MaybeUninit;
 
-use crate::batch::{Engine, Grid, Place, Uninit};
+use crate::batch::{Engine, Place};
 use crate::element::Element;
 use crate::error::Error;
-use crate::lanes::{self, GROUP_LEN, Groups, Map, Side, Sum, Total};
+use crate::grid::{Grid, Uninit};
+use crate::lanes::{self, Map};
 use crate::math::double::{in_two, ln_of_quotient};
 use crate::narrow::Narrow;
-use crate::operation::{Reduce, SHORT, Sides, TOGETHER, Transform};
+use crate::operation::{Reduce, Sides, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
-use crate::simd::{F32, HALF, LANES, Mask, Simd};
-use crate::span::{Read, Span, Write};
+use crate::simd::{F32, Mask, Simd};
+use crate::span::{Span, Write};
 
-use super::normalizer::{
-    Look, Normalizer, Shift, Shifts, Term, all_positive, degenerate, exp_sum, narrow_shifts,
-};
+use super::apart::{Apart, NarrowSums, Sums};
+use super::normalizer::{Shift, Shifts, degenerate};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -196,42 +192,6 @@ struct AtTemperature<C> {
     masked: f32,
 }
 
-/// What is known of some segments.
-#[derive(Clone, Copy)]
-struct Sums {
-    /// The sum of all terms, but that of the logit that is set apart.
-    others: Normalizer,
-    /// The maximum; or -inf, if none is set apart.
-    apart: f32,
-    /// Its term.
-    top: f64,
-}
-
-impl Sums {
-    /// With nothing set apart.
-    fn flat(all: Normalizer) -> Self {
-        Self { others: all, apart: f32::NEG_INFINITY, top: 0.0 }
-    }
-
-    /// What a row becomes that has no distribution.
-    #[inline(always)]
-    fn degenerate(&self, masked: f32) -> Option<f32> {
-        // Nothing but what is set apart is something.
-        let apart = if self.apart > f32::NEG_INFINITY { 1.0 } else { 0.0 };
-        degenerate(self.others.sum + apart, masked)
-    }
-}
-
-/// What is known of nothing.
-impl Default for Sums {
-    fn default() -> Self {
-        Self::flat(Normalizer::default())
-    }
-}
-
-/// A sum of so many times its largest term is flat.
-const FLAT: f64 = 3.0;
-
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Sums;
     type Narrow = NarrowSums;
@@ -245,212 +205,18 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
         known: &mut [Sums],
         sides: &mut impl Sides<S>,
     ) {
-        if segments.iter().all(|segment| segment.rest().len() <= SHORT) {
-            for (i, known) in known.iter_mut().enumerate() {
-                let Apart { maxima: [apart], tops: [top], others: [sum], shifts } =
-                    self.read_short(s, &segments[i..=i]);
-                *known = Sums { others: Normalizer { shift: shifts.get(0), sum }, apart, top };
-            }
-            return;
-        }
-        let all_plain = self.scale.is_plain(lanes::magnitude(s, segments));
-        let mut groups = None;
-        for i in 0..segments.len() {
-            let segment = segments[i].rest();
-            let (max, shift) = match Look::at(s, segments, i, all_plain, self.scale) {
-                Look::Degenerate(found) => {
-                    known[i] = Sums::flat(found);
-                    continue;
-                }
-                Look::Plain => (None, Shift::PLAIN),
-                Look::Shifted(max, shift) => (Some(max), shift),
-            };
-            let mut side = sides.begin(s, i);
-            known[i] = self.long(s, segment, max, shift, &mut groups, &mut side);
-            sides.end(s, side);
-        }
+        Sums::of_segments(s, segments, known, self.scale, sides);
     }
 
     #[inline(always)]
     fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowSums> {
-        let plain = self.scale.is_plain(rows.magnitude(s));
-        let columns = rows.columns(s);
-        let max = columns.max(s);
-        let counts = columns.counts(s, max);
-        let [tops] = if plain {
-            let term = Term::<S, C, true>::new(s, Shift::PLAIN, self.scale);
-            columns.map(s, &Others { term, max });
-            term.apply(s, [max])
-        } else {
-            let shifts = narrow_shifts(s, columns, self.scale);
-            let term = Term::<S, C, false>::each(s, &shifts, self.scale);
-            columns.map(s, &Others { term, max });
-            term.apply(s, [max])
-        };
-        let mut known =
-            NarrowSums { maxima: max.to_array(), tops: widened(&tops.to_array()), others: columns.sums(s) };
-        for (i, count) in counts.into_iter().enumerate() {
-            known.others[i] += f64::from(count - 1.0) * known.tops[i];
-        }
-        let mut totals = known.others;
-        for (total, top) in totals.iter_mut().zip(known.tops) {
-            *total += top;
-        }
-        // There is no NaN, and not nothing but -inf.
-        all_positive(&totals).then_some(known)
+        NarrowSums::of(s, rows, self.scale)
     }
 
     #[inline(always)]
     fn merge(&self, left: Sums, right: Sums) -> Sums {
-        let (larger, mut smaller) = if right.apart > left.apart { (right, left) } else { (left, right) };
-        smaller.others.sum += smaller.top;
-        let others = larger.others.merge(smaller.others, self.scale);
-        let top = larger.top * larger.others.shift.weight(others.shift, self.scale);
-        // The others may outweigh it; then it need not even be the maximum.
-        if others.sum >= FLAT * top {
-            return Sums::flat(Normalizer { sum: others.sum + top, ..others });
-        }
-        Sums { others, apart: larger.apart, top }
+        left.merge(right, self.scale)
     }
-}
-
-impl<C: Scale> AtTemperature<C> {
-    /// Reads up to `N` short segments, and sets their maxima apart.
-    ///
-    /// What is folded over lanes is folded for all segments at once: three times in a row, one behind the other, a segment
-    /// would wait for it.
-    #[inline(always)]
-    fn read_short<S: Simd, E: Element, const N: usize>(&self, s: S, segments: &[impl Span<E>]) -> Apart<N> {
-        let (mut maxima, mut degenerate) = ([[f32::NEG_INFINITY; LANES]; N], [None; N]);
-        for (max, segment) in maxima.iter_mut().zip(segments) {
-            lanes::fetch_result(s, segment.rest());
-            *max = lanes::maxima_by_lane(s, segment.rest()).to_array();
-        }
-        let mut maxima = lanes::maxima(s, &maxima);
-        let (mut shifts, mut halves, mut counts) = (Shifts::PLAIN, [[0.0; HALF]; N], [0.0; N]);
-        let all_plain = self.scale.is_plain(lanes::magnitude(s, segments));
-        let max = lanes::each(s, &maxima);
-        let [tops] = if all_plain {
-            let term = Term::<S, C, true>::new(s, Shift::PLAIN, self.scale);
-            let fill = Term::<S, C, true>::nothing(Shift::PLAIN, self.scale);
-            for (i, segment) in segments.iter().enumerate() {
-                (halves[i], counts[i]) = others(s, segment.rest(), fill, term, maxima[i]);
-            }
-            term.apply(s, [max])
-        } else {
-            for (i, segment) in segments.iter().enumerate() {
-                match Look::at(s, segments, i, false, self.scale) {
-                    Look::Plain => {}
-                    Look::Shifted(_, shift) => shifts.set(i, shift),
-                    Look::Degenerate(found) => {
-                        degenerate[i] = Some(found);
-                        continue;
-                    }
-                }
-                let term = Term::<S, C, false>::new(s, shifts.get(i), self.scale);
-                (halves[i], counts[i]) = others(s, segment.rest(), f32::NEG_INFINITY, term, maxima[i]);
-            }
-            Term::<S, C, false>::each(s, &shifts, self.scale).apply(s, [max])
-        };
-        let mut tops = widened(tops.to_array().first_chunk::<N>().expect("up to sixteen rows"));
-        let mut others = lanes::sums(s, &halves);
-        for i in 0..N {
-            // Where there are several of the largest, but one is left.
-            others[i] += (counts[i] - 1.0) * tops[i];
-        }
-        for i in 0..segments.len() {
-            if let Some(Normalizer { shift, sum }) = degenerate[i] {
-                (maxima[i], tops[i], others[i]) = (f32::NEG_INFINITY, 0.0, sum);
-                shifts.set(i, shift);
-            }
-        }
-        Apart { maxima, tops, others, shifts }
-    }
-
-    /// Reads any segment, whose maximum may be known, with room for its groups.
-    #[inline(always)]
-    fn long<S: Simd, E: Element>(
-        &self,
-        s: S,
-        segment: Read<'_, E>,
-        max: Option<f32>,
-        shift: Shift,
-        groups: &mut Option<Groups<S>>,
-        side: &mut impl Side<S>,
-    ) -> Sums {
-        // Short rows are not to wait until it has been cleared.
-        let groups = match groups {
-            Some(groups) => groups,
-            None => groups.insert(Groups::new(s)),
-        };
-        groups.clear();
-        exp_sum(s, &mut { segment }, max.is_none(), shift, self.scale, groups, side);
-        let sum = groups.sum(s);
-        if sum.is_nan() || sum >= FLAT * f64::from(groups.bound(s)) {
-            return Sums::flat(Normalizer { shift, sum });
-        }
-        // The group of the maximum is replaced by its others, and by those that are as large.
-        let max = max.unwrap_or_else(|| lanes::max_reduce(s, segment));
-        let at = lanes::position(s, segment, max) / GROUP_LEN;
-        let (_, rest) = segment.split_at(at * GROUP_LEN);
-        let (with, _) = rest.split_at(rest.len().min(GROUP_LEN));
-        let term = Term::<S, C, false>::new(s, shift, self.scale);
-        let mut others = Groups::new(s);
-        let terms = Others { term, max: s.splat(max) };
-        lanes::map_sum(s, &mut { with }, f32::NEG_INFINITY, terms, &mut others, &mut ());
-        let top = shift.term(max, self.scale);
-        groups.replace(at, &others);
-        let sum = groups.sum(s) + f64::from(lanes::count(s, with, max) - 1) * top;
-        Sums { others: Normalizer { shift, sum }, apart: max, top }
-    }
-}
-
-/// The sum of the terms of a short row that are not its maximum, halved, and how often the maximum is there.
-#[inline(always)]
-fn others<S: Simd, E: Element>(
-    s: S,
-    mut row: Read<'_, E>,
-    fill: f32,
-    term: impl Map<S>,
-    max: f32,
-) -> ([f64; HALF], f64) {
-    let others = Others { term, max: s.splat(max) };
-    let (mut terms, mut found) = ([s.splat(0.0); SHORT / LANES], 0_u64);
-    for pair in terms.as_chunks_mut::<2>().0 {
-        let Some(x) = row.pair(s, fill) else { break };
-        for x in x {
-            found = found << LANES | u64::from(x.equals(others.max).bits());
-        }
-        *pair = others.apply(s, x);
-        row.put_pair::<S>(*pair);
-    }
-    let mut sum = Sum::new(s);
-    sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
-    (sum.halve(), f64::from(found.count_ones()))
-}
-
-#[inline(always)]
-fn widened<const N: usize>(floats: &[f32; N]) -> [f64; N] {
-    let mut wide = [0.0; N];
-    for i in 0..N {
-        wide[i] = f64::from(floats[i]);
-    }
-    wide
-}
-
-/// What is known of short segments, which all have their maximum set apart; or else it is -inf, and `others` says why.
-struct Apart<const N: usize> {
-    maxima: [f32; N],
-    tops: [f64; N],
-    others: [f64; N],
-    shifts: Shifts<N>,
-}
-
-/// What is known of narrow rows, which all have their maximum set apart.
-struct NarrowSums {
-    maxima: [f32; TOGETHER],
-    tops: [f64; TOGETHER],
-    others: [f64; TOGETHER],
 }
 
 /// What becomes of the rows' logits.
@@ -529,7 +295,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {
-        let Apart { maxima, tops, others, .. } = self.read_short::<S, E, N>(s, rows);
+        let Apart { maxima, tops, others, .. } = Apart::<N>::of(s, rows, self.scale);
         let (mut hi, mut lo) = ([0.0; N], [0.0; N]);
         for i in 0..N {
             (hi[i], lo[i]) = in_two(ln_of_quotient(tops[i] + others[i], tops[i], others[i]));
@@ -573,24 +339,6 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
         rows.finish(s, |row| {
             Loss { pivot: known.maxima[row], hi: hi[row], lo: lo[row] }.subtract(s, self.scale)
         });
-    }
-}
-
-/// The terms of those that are not a maximum.
-#[derive(Clone, Copy)]
-struct Others<S: Simd, M> {
-    term: M,
-    max: S::F32,
-}
-
-impl<S: Simd, M: Map<S>> Map<S> for Others<S, M> {
-    #[inline(always)]
-    fn apply<const N: usize>(&self, s: S, x: [S::F32; N]) -> [S::F32; N] {
-        let mut terms = self.term.apply(s, x);
-        for i in 0..N {
-            terms[i] = x[i].equals(self.max).select(s.splat(0.0), terms[i]);
-        }
-        terms
     }
 }
 

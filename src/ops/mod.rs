@@ -1,5 +1,6 @@
 //! The operations, one a file, and what they share.
 
+mod apart;
 mod log_softmax;
 mod logsumexp;
 mod normalizer;

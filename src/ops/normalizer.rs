@@ -11,13 +11,14 @@
 //! Sums of two segments with the same `c` merge by a power of two, exactly; else by `exp(c1 - c2)` in f64.
 
 use crate::element::Element;
-use crate::lanes::{self, Map, Side, Sum, Total};
+use crate::lanes::{self, Map};
 use crate::math::double::{ln, power_of_two, power_of_two_float};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
 use crate::narrow::{Columns, Narrow};
 use crate::operation::{Sides, TOGETHER};
 use crate::simd::{F32, HALF, Simd};
 use crate::span::Span;
+use crate::sums::{self, Side, Sum, Total};
 
 use super::temperature::Scale;
 
@@ -179,10 +180,10 @@ pub fn exp_sum<S: Simd, E: Element, C: Scale>(
     if plain {
         let (term, fill) =
             (Term::<S, C, true>::new(s, shift, scale), Term::<S, C, true>::nothing(shift, scale));
-        lanes::map_sum(s, segment, fill, term, total, side);
+        sums::map_sum(s, segment, fill, term, total, side);
     } else {
         let term = Term::<S, C, false>::new(s, shift, scale);
-        lanes::map_sum(s, segment, f32::NEG_INFINITY, term, total, side);
+        sums::map_sum(s, segment, f32::NEG_INFINITY, term, total, side);
     }
 }
 
@@ -273,7 +274,7 @@ impl Normalizer {
             halves[i] = sum.halve();
             known[i].shift = shift;
         }
-        for (known, sum) in known.iter_mut().zip(lanes::sums(s, &halves)) {
+        for (known, sum) in known.iter_mut().zip(sums::sums(s, &halves)) {
             known.sum = sum;
         }
     }

@@ -23,9 +23,10 @@
 use core::mem::MaybeUninit;
 use core::slice;
 
-use crate::batch::{Engine, Grid, Place, Uninit};
+use crate::batch::{Engine, Place};
 use crate::element::Element;
 use crate::error::Error;
+use crate::grid::{Grid, Uninit};
 use crate::lanes::{self, Map, Then};
 use crate::math::double::{in_two, power_of_two};
 use crate::math::exp::BIAS;
@@ -34,6 +35,7 @@ use crate::operation::{Reduce, SHORT, Sides, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Simd};
 use crate::span::{Span, Write};
+use crate::sums;
 
 use super::normalizer::{Look, NarrowNormalizers, Normalizer, Shift, Shifts, Term, degenerate};
 use super::one_hot::OneHot;
@@ -259,17 +261,17 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
                 Look::Plain => {
                     let term = Term::<S, C, true>::new(s, Shift::PLAIN, self.scale);
                     let fill = Term::<S, C, true>::nothing(Shift::PLAIN, self.scale);
-                    halves[i] = lanes::map_kept(s, rows[i].rest(), fill, term, &mut terms[i]);
+                    halves[i] = sums::map_kept(s, rows[i].rest(), fill, term, &mut terms[i]);
                 }
                 Look::Shifted(_, shift) => {
                     shifts.set(i, shift);
                     let term = Term::<S, C, false>::new(s, shift, self.scale);
-                    halves[i] = lanes::map_kept(s, rows[i].rest(), f32::NEG_INFINITY, term, &mut terms[i]);
+                    halves[i] = sums::map_kept(s, rows[i].rest(), f32::NEG_INFINITY, term, &mut terms[i]);
                 }
                 Look::Degenerate(found) => halves[i][0] = found.sum,
             }
         }
-        let sums = lanes::sums(s, &halves);
+        let sums = sums::sums(s, &halves);
         let (mut hi, mut lo) = ([0.0; N], [0.0; N]);
         for i in 0..N {
             (hi[i], lo[i]) = in_two(1.0 / sums[i]);
