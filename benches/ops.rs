@@ -24,9 +24,10 @@ fn ops(criterion: &mut Criterion) {
             .map(|isa| Engine::new().with_isa(isa).expect("it is available").serial())
             .collect();
         let bytes = size_of_val(&x[..]) as u64;
-        for operation in ["softmax", "log_softmax", "logsumexp"] {
+        for operation in ["softmax", "log_softmax", "logsumexp", "entropy"] {
             let mut group = criterion.benchmark_group(operation);
-            let moved = if operation == "logsumexp" { bytes } else { 2 * bytes };
+            let written = matches!(operation, "softmax" | "log_softmax");
+            let moved = if written { 2 * bytes } else { bytes };
             group.throughput(Throughput::ElementsAndBytes { elements: x.len() as u64, bytes: moved });
             let shape = format!("{rows}x{cols}");
             for engine in &engines {
@@ -37,7 +38,8 @@ fn ops(criterion: &mut Criterion) {
                         match operation {
                             "softmax" => engine.softmax(from, to),
                             "log_softmax" => engine.log_softmax(from, to),
-                            _ => engine.logsumexp(from, &mut sums),
+                            "logsumexp" => engine.logsumexp(from, &mut sums),
+                            _ => engine.entropy(from, &mut sums),
                         }
                     });
                 });
@@ -48,12 +50,13 @@ fn ops(criterion: &mut Criterion) {
                         match operation {
                             "softmax" => scalar_loop::softmax(x, y),
                             "log_softmax" => scalar_loop::log_softmax(x, y),
-                            _ => y[0] = scalar_loop::logsumexp(x),
+                            "logsumexp" => y[0] = scalar_loop::logsumexp(x),
+                            _ => y[0] = scalar_loop::entropy(x),
                         }
                     }
                 });
             });
-            if operation != "logsumexp" {
+            if written {
                 group.bench_function(BenchmarkId::new("memcpy", &shape), |bencher| {
                     bencher.iter(|| black_box(&mut y).copy_from_slice(black_box(&x)));
                 });

@@ -208,6 +208,44 @@ fn up_to_two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map:
     terms[0] + terms[1]
 }
 
+/// Several terms of each element, whose sums are wanted.
+pub trait Terms<S: Simd, const SUMS: usize> {
+    fn apply<const N: usize>(&mut self, s: S, lanes: [S::F32; N]) -> [[S::F32; N]; SUMS];
+}
+
+/// The sum of each term, in the order of [`map_sum`]. What `fill` becomes is added too: it must be zeros.
+#[inline(always)]
+pub fn sums_of<S: Simd, E: Element, const SUMS: usize>(
+    s: S,
+    mut span: Read<'_, E>,
+    fill: f32,
+    terms: &mut impl Terms<S, SUMS>,
+) -> [f64; SUMS] {
+    let mut totals = [s.zero_f64(); SUMS];
+    while !span.is_empty() {
+        // What the last group lacks counts as zeros.
+        let mut quarters = [[s.splat(0.0); SUMS]; GROUP / 2];
+        for quarter in &mut quarters {
+            fetch_ahead::<S, E, 2>(s, span);
+            let Some(x) = span.pair(s, fill) else { break };
+            let terms = terms.apply(s, x);
+            for i in 0..SUMS {
+                quarter[i] = terms[i][0] + terms[i][1];
+            }
+            span.put_pair::<S>(x);
+        }
+        let [a, b, c, d] = quarters;
+        for i in 0..SUMS {
+            totals[i] = totals[i] + ((a[i] + b[i]) + (c[i] + d[i])).widen();
+        }
+    }
+    let mut sums = [0.0; SUMS];
+    for (sum, total) in sums.iter_mut().zip(totals) {
+        *sum = total.reduce_add();
+    }
+    sums
+}
+
 /// Fetches where the results of a short row go.
 #[inline(always)]
 pub fn fetch_result<S: Simd, E: Element>(s: S, span: Read<'_, E>) {

@@ -41,6 +41,7 @@ fn main() {
     logits::softmax_in_place(y);
     logits::log_softmax_in_place(y);
     black_box(logits::logsumexp(x));
+    black_box(logits::entropy(x));
     for isa in Isa::available() {
         let engine = Engine::new().with_isa(isa).unwrap().serial();
         for cols in [1, 7, 1000, 5000, 300_000] {
@@ -53,6 +54,8 @@ fn main() {
             }
             if rows.rows() <= sums.len() {
                 engine.logsumexp(rows, &mut sums[..rows.rows()]).unwrap();
+                engine.entropy(rows, &mut sums[..rows.rows()]).unwrap();
+                engine.perplexity(rows, &mut sums[..rows.rows()]).unwrap();
             }
         }
         let rows = Rows::new(&x[..1000], 100).unwrap();

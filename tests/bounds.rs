@@ -13,30 +13,33 @@ struct Promise {
     log_softmax: f64,
     /// Absolute, beyond `2^-50` relative.
     logsumexp: f64,
+    /// Relative; of what is below `1e-6`, as if it were that.
+    entropy: f64,
 }
 
 /// On ordinary rows.
 const NAMED: [Promise; 2] = [
-    Promise { softmax: Worst { ulp: 3.0, steps: 2.0 }, log_softmax: 3.0, logsumexp: 1e-7 },
-    Promise { softmax: Worst { ulp: 4.0, steps: 2.0 }, log_softmax: 4.0, logsumexp: 1e-7 },
+    Promise { softmax: Worst { ulp: 3.0, steps: 2.0 }, log_softmax: 3.0, logsumexp: 1e-7, entropy: 5e-7 },
+    Promise { softmax: Worst { ulp: 4.0, steps: 2.0 }, log_softmax: 4.0, logsumexp: 1e-7, entropy: 5e-7 },
 ];
 
 /// On any row: derived in the sources of softmax, log-softmax and logsumexp.
 const ANY: [Promise; 2] = [
-    Promise { softmax: Worst { ulp: 7.0, steps: 5.0 }, log_softmax: 7.0, logsumexp: 3e-7 },
-    Promise { softmax: Worst { ulp: 9.0, steps: 7.0 }, log_softmax: 9.0, logsumexp: 3e-7 },
+    Promise { softmax: Worst { ulp: 7.0, steps: 5.0 }, log_softmax: 7.0, logsumexp: 3e-7, entropy: 1e-6 },
+    Promise { softmax: Worst { ulp: 9.0, steps: 7.0 }, log_softmax: 9.0, logsumexp: 3e-7, entropy: 1e-6 },
 ];
 
 fn promised(engine: Engine, promises: &[Promise; 2]) -> &Promise {
     &promises[usize::from(!engine.isa().is_fused())]
 }
 
-/// Errors of the three operations on a row.
+/// Errors of the operations on a row.
 #[derive(Debug, Clone, Copy, Default)]
 struct Errors {
     softmax: Worst,
     log_softmax: f64,
     logsumexp: f64,
+    entropy: f64,
 }
 
 impl Errors {
@@ -45,6 +48,7 @@ impl Errors {
             softmax: self.softmax.and(other.softmax),
             log_softmax: self.log_softmax.max(other.log_softmax),
             logsumexp: self.logsumexp.max(other.logsumexp),
+            entropy: self.entropy.max(other.entropy),
         }
     }
 
@@ -54,6 +58,7 @@ impl Errors {
             && self.softmax.steps <= promise.softmax.steps
             && self.log_softmax <= promise.log_softmax
             && self.logsumexp <= promise.logsumexp
+            && self.entropy <= promise.entropy
     }
 }
 
@@ -75,11 +80,18 @@ fn logsumexp_error(engine: Engine, x: &[f32]) -> f64 {
     if error.is_nan() { f64::INFINITY } else { error }
 }
 
+fn entropy_error(engine: Engine, x: &[f32], temperature: f64) -> f64 {
+    let want = reference::entropy(x, temperature);
+    let error = (entropy(engine, x, temperature) - want).abs() / want.max(1e-6);
+    if error.is_nan() { f64::INFINITY } else { error }
+}
+
 fn errors(engine: Engine, x: &[f32], temperature: f64) -> Errors {
     Errors {
         softmax: softmax_error(engine, x, temperature),
         log_softmax: log_softmax_error(engine, x, temperature),
         logsumexp: logsumexp_error(engine, x),
+        entropy: entropy_error(engine, x, temperature),
     }
 }
 
@@ -156,7 +168,7 @@ proptest! {
             let softmax = softmax(engine, &x, temperature);
             let log_softmax = log_softmax(engine, &x, temperature);
             let floats: Vec<u32> = softmax.iter().chain(&log_softmax).map(|y| y.to_bits()).collect();
-            (floats, logsumexp(engine, &x).to_bits())
+            (floats, logsumexp(engine, &x).to_bits(), entropy(engine, &x, temperature).to_bits())
         };
         let engines: Vec<_> = fused().collect();
         let want = bits(engines[0]);
@@ -252,6 +264,9 @@ fn search_all(tries: usize) {
         let found = float(tries, &|x, _| logsumexp_error(engine, x));
         println!("{isa:8} logsumexp {found:.3e}");
         assert!(found <= promise.logsumexp, "logsumexp, {isa}");
+        let found = float(tries, &|x, temperature| entropy_error(engine, x, temperature));
+        println!("{isa:8} entropy {found:.3e}");
+        assert!(found <= promise.entropy, "entropy, {isa}");
     }
 }
 

@@ -67,6 +67,7 @@ fn touch(engine: Engine, x: &[f32], y: &mut [f32], temperature: f64) {
     engine.softmax_with(rows, RowsMut::new(y, cols).unwrap(), &at(temperature)).unwrap();
     engine.log_softmax_with(rows, RowsMut::new(y, cols).unwrap(), &at(temperature)).unwrap();
     engine.logsumexp(rows, &mut [0.0]).unwrap();
+    engine.entropy_with(rows, &mut [0.0], &at(temperature)).unwrap();
     // The same memory as if it were new.
     let floats = y.as_mut_ptr().cast::<MaybeUninit<f32>>();
     // SAFETY: the memory is that of `y`, which nobody looks at meanwhile, and is left with floats.

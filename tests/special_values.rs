@@ -39,6 +39,8 @@ fn a_nan_anywhere_makes_its_row_nan() {
                         assert!(y.iter().all(is_canonical_nan), "softmax, {context} at {temperature}");
                         let y = log_softmax(engine, &x, temperature);
                         assert!(y.iter().all(is_canonical_nan), "log-softmax, {context} at {temperature}");
+                        let y = entropy(engine, &x, temperature);
+                        assert_eq!(y.to_bits(), f64::NAN.to_bits(), "entropy, {context} at {temperature}");
                     }
                     assert!(logsumexp(engine, &x).is_nan(), "logsumexp, {context}");
                 }
@@ -58,6 +60,7 @@ fn an_infinity_makes_its_row_nan_and_its_logsumexp_infinite() {
                     for temperature in [1.0, 0.5, 0.0] {
                         assert!(softmax(engine, &x, temperature).iter().all(is_canonical_nan));
                         assert!(log_softmax(engine, &x, temperature).iter().all(is_canonical_nan));
+                        assert!(entropy(engine, &x, temperature).is_nan());
                     }
                     assert_eq!(logsumexp(engine, &x), f64::INFINITY, "{}: {place} of {len}", engine.isa());
                 }
@@ -107,6 +110,7 @@ fn rows_of_nothing_but_masks() {
             for temperature in [1.0, 0.5, 0.0, f64::INFINITY] {
                 assert!(softmax(engine, &x, temperature).iter().all(is_canonical_nan));
                 assert!(log_softmax(engine, &x, temperature).iter().all(is_canonical_nan));
+                assert!(entropy(engine, &x, temperature).is_nan());
                 let options = Softmax { temperature, masked_rows: MaskedRows::Zeros };
                 let rows = Rows::new(&x, len).unwrap();
                 let mut y = vec![0.5; len];
@@ -132,6 +136,7 @@ fn a_segment_of_masks_is_nothing() {
                 [&masks[..], &row, &masks].concat(),
             ] {
                 assert_eq!(logsumexp(engine, &x).to_bits(), logsumexp(engine, &row).to_bits());
+                assert_eq!(entropy(engine, &x, 1.0).to_bits(), entropy(engine, &row, 1.0).to_bits());
                 let mut y = softmax(engine, &x, 1.0);
                 y.retain(|&y| y > 0.0);
                 assert_eq!(y, softmax(engine, &row, 1.0));
@@ -293,4 +298,49 @@ fn shapes() {
 #[should_panic = "lengths of input and output"]
 fn unequal_lengths_panic() {
     logits::softmax(&[0.0; 3], &mut [0.0; 2]);
+}
+
+/// Where all is nearly certain, nothing but the exact form of it is right at all; and masks have no part in it.
+#[test]
+fn a_small_entropy_is_as_exact_as_any_other() {
+    for engine in engines() {
+        for lead in [1.0, 20.0, 60.0, 100.0] {
+            for others in [1, 15, 200, 5000] {
+                let mut x = vec![0.0; others];
+                x.insert(others / 2, lead);
+                let n = others as f64;
+                let rest = n * f64::from(-lead).exp();
+                let want = rest.ln_1p() + f64::from(lead) * rest / (1.0 + rest);
+                for masks in [0, 1, 4096] {
+                    x.extend(vec![f32::NEG_INFINITY; masks]);
+                    let got = entropy(engine, &x, 1.0);
+                    let context = format!("{}: {lead} before {others}, {masks} masks", engine.isa());
+                    assert!((got / want - 1.0).abs() < 1e-6, "{context}: {got:e} for {want:e}");
+                }
+            }
+        }
+        // Of several that are first, all count; but at temperature 0 only one of them.
+        let ties = [3.0, 1.0, 3.0, f32::NEG_INFINITY, 3.0];
+        assert!((entropy(engine, &ties, 1e-3) - 3_f64.ln()).abs() < 1e-6);
+        assert_eq!(entropy(engine, &ties, 0.0), 0.0);
+        assert!((entropy(engine, &ties, f64::INFINITY) - 4_f64.ln()).abs() < 1e-6);
+    }
+}
+
+/// As many as there are, and no error that stays behind: what is refused has its reason named and nothing written.
+#[test]
+fn numbers_of_rows() {
+    let (x, engine) = ([0.0; 12], Engine::new());
+    let rows = Rows::new(&x, 4).unwrap();
+    let mut out = [0.5; 2];
+    let refused = logits::Error::LengthMismatch { rows: 3, len: 2 };
+    assert_eq!(engine.entropy(rows, &mut out), Err(refused.clone()));
+    assert_eq!(engine.perplexity(rows, &mut out), Err(refused));
+    let mut out = [0.5; 3];
+    let negative = engine.entropy_with(rows, &mut out, &at(-1.0));
+    assert_eq!(negative, Err(logits::Error::Temperature { temperature: -1.0 }));
+    assert_eq!(out, [0.5; 3]);
+    engine.perplexity(rows, &mut out).unwrap();
+    assert!(out.iter().all(|y| (y - 4.0).abs() < 1e-5), "{out:?}");
+    assert!(logits::entropy(&[]).is_nan());
 }

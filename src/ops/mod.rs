@@ -1,6 +1,7 @@
 //! The operations, one a file, and what they share.
 
 mod apart;
+mod entropy;
 mod log_softmax;
 mod logsumexp;
 mod normalizer;
@@ -9,6 +10,7 @@ mod options;
 mod softmax;
 mod temperature;
 
+pub use entropy::entropy;
 pub use log_softmax::{log_softmax, log_softmax_in_place};
 pub use logsumexp::logsumexp;
 pub use options::{MaskedRows, Softmax};

@@ -121,6 +121,12 @@ pub fn logsumexp(engine: Engine, x: &[f32]) -> f64 {
     out[0]
 }
 
+pub fn entropy(engine: Engine, x: &[f32], temperature: f64) -> f64 {
+    let mut out = [0.0];
+    engine.entropy_with(Rows::new(x, x.len()).unwrap(), &mut out, &at(temperature)).unwrap();
+    out[0]
+}
+
 /// The worst errors of a row.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Worst {

@@ -27,7 +27,7 @@ GRID = ("1x7,1x64,1x1000,1x4096,1x32000,1x128256,1x262144,64x64,256x8,256x128,25
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default=GRID)
-    parser.add_argument("--operations", default="softmax,log-softmax,logsumexp")
+    parser.add_argument("--operations", default="softmax,log-softmax,logsumexp,entropy")
     parser.add_argument("--threads", default=f"1,{os.cpu_count()}")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.6, help="for the rounds of a cell")
@@ -95,26 +95,35 @@ def candidates(operation, rows, cols, threads, shim):
     random = numpy.random.default_rng(1)
     x = aligned((rows, cols), numpy.float32)
     x[:] = random.uniform(-10, 10, (rows, cols))
-    out_shape, out_type = ((rows,), numpy.float64) if operation == "logsumexp" else ((rows, cols), numpy.float32)
+    a_number = operation in ("logsumexp", "entropy")
+    out_shape, out_type = ((rows,), numpy.float64) if a_number else ((rows, cols), numpy.float32)
     y = aligned(out_shape, out_type)
     yield "logits", shim.bind(operation, x, y, threads), lambda: y
 
     torch.set_num_threads(threads)
     tensor = torch.from_numpy(x)
     result = torch.ones(out_shape, dtype=torch.float32)
+
+    def torch_entropy():
+        logs = torch.log_softmax(tensor, -1)
+        torch.sum(torch.special.entr(logs.exp()), -1, out=result)
+
     run_torch = {
         "softmax": lambda: torch.softmax(tensor, -1, out=result),
         "log-softmax": lambda: torch.log_softmax(tensor, -1, out=result),
         "logsumexp": lambda: torch.logsumexp(tensor, -1, out=result),
+        "entropy": lambda: torch_entropy(),
     }[operation]
     yield "PyTorch", run_torch, lambda: result.numpy()
 
-    session = onnx_session(operation, threads)
-    binding = session.io_binding()
-    binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
-    onnx_result = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.ones(out_shape, numpy.float32))
-    binding.bind_ortvalue_output("y", onnx_result)
-    yield "ONNX Runtime", lambda: session.run_with_iobinding(binding), lambda: onnx_result.numpy()
+    # ONNX has no operator for the entropy.
+    if operation != "entropy":
+        session = onnx_session(operation, threads)
+        binding = session.io_binding()
+        binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
+        onnx_result = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.ones(out_shape, numpy.float32))
+        binding.bind_ortvalue_output("y", onnx_result)
+        yield "ONNX Runtime", lambda: session.run_with_iobinding(binding), lambda: onnx_result.numpy()
 
     if threads == 1:
         def numpy_terms():
@@ -132,9 +141,13 @@ def candidates(operation, rows, cols, threads, shim):
                 terms, total = numpy_terms()
                 terms -= numpy.log(total)
                 kept["numpy"] = terms
-            else:
+            elif operation == "logsumexp":
                 _, total = numpy_terms()
                 kept["numpy"] = numpy.log(total)[:, 0] + x.max(-1)
+            else:
+                terms, total = numpy_terms()
+                terms -= numpy.log(total)
+                kept["numpy"] = -(numpy.exp(terms) * terms).sum(-1)
 
         yield "NumPy", run_numpy, lambda: kept["numpy"]
     else:
@@ -143,6 +156,7 @@ def candidates(operation, rows, cols, threads, shim):
             "softmax": jax.nn.softmax,
             "log-softmax": jax.nn.log_softmax,
             "logsumexp": lambda x: jax.scipy.special.logsumexp(x, -1),
+            "entropy": lambda x: jax.scipy.special.entr(jax.nn.softmax(x)).sum(-1),
         }[operation]
         compiled = jax.jit(function)
         array = jax.numpy.asarray(x)

@@ -42,6 +42,19 @@ pub fn logsumexp(logits: &[f32]) -> f32 {
     max + sum.ln()
 }
 
+pub fn entropy(logits: &[f32]) -> f32 {
+    let max = logits.iter().fold(f32::NEG_INFINITY, |max, &x| max.max(x));
+    let sum: f32 = logits.iter().map(|&x| (x - max).exp()).sum();
+    let log_sum = sum.ln();
+    logits
+        .iter()
+        .map(|&x| {
+            let log_p = (x - max) - log_sum;
+            -log_p.exp() * log_p
+        })
+        .sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +75,7 @@ mod tests {
         log_softmax_in_place(&mut in_place);
         assert_eq!(out, in_place);
         assert!(out.iter().zip(want_log).all(|(&got, want)| (f64::from(got) - want).abs() < 1e-6));
+        let want = logits::reference::entropy(&logits, 1.0);
+        assert!((f64::from(entropy(&logits)) - want).abs() < 1e-6);
     }
 }

@@ -52,20 +52,29 @@ transforms! {
     log_softmax, log_softmax_in_place, logits_log_softmax;
 }
 
-/// # Safety
-///
-/// As above.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn logits_logsumexp(
-    x: *const f32,
-    y: *mut f64,
-    rows: usize,
-    cols: usize,
-    threads: usize,
-) {
-    // SAFETY: as the caller says.
-    let (x, out) = unsafe { (from_raw_parts(x, rows * cols), from_raw_parts_mut(y, rows)) };
-    on_threads(threads, |engine| {
-        engine.logsumexp(Rows::new(x, cols).expect("rows"), out).expect("one shape");
-    });
+macro_rules! summaries {
+    ($($name:ident, $exported:ident;)*) => {$(
+        /// # Safety
+        ///
+        /// As above.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $exported(
+            x: *const f32,
+            y: *mut f64,
+            rows: usize,
+            cols: usize,
+            threads: usize,
+        ) {
+            // SAFETY: as the caller says.
+            let (x, out) = unsafe { (from_raw_parts(x, rows * cols), from_raw_parts_mut(y, rows)) };
+            on_threads(threads, |engine| {
+                engine.$name(Rows::new(x, cols).expect("rows"), out).expect("one shape");
+            });
+        }
+    )*};
+}
+
+summaries! {
+    logsumexp, logits_logsumexp;
+    entropy, logits_entropy;
 }
