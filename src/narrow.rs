@@ -8,6 +8,7 @@ use crate::element::Element;
 use crate::lanes::Map;
 use crate::simd::{F32, F64, LANES, Mask, Simd};
 use crate::span::{Read, Slots};
+use crate::sums::Terms;
 
 /// The longest rows that are narrow.
 pub const COLS: usize = LANES;
@@ -208,15 +209,30 @@ impl Columns {
     /// The sum of each row: as [`sums::map_sum`](crate::sums::map_sum).
     #[inline(always)]
     pub fn sums<S: Simd>(&self, s: S) -> [f64; LANES] {
-        let mut halves = [s.zero_f64(); COLS / 2];
-        let (first, second) = self.lanes[..self.cols].split_at(self.cols.min(COLS / 2));
-        for (sum, column) in halves.iter_mut().zip(first) {
-            *sum = s.load(column).widen();
+        sums(s, &self.lanes[..self.cols])
+    }
+
+    /// The sums of what each row's elements are mapped to: as [`sums::sums_of`](crate::sums::sums_of).
+    #[inline(always)]
+    pub fn sums_of<S: Simd, const SUMS: usize>(
+        &self,
+        s: S,
+        terms: &mut impl Terms<S, SUMS>,
+    ) -> [[f64; LANES]; SUMS] {
+        let mut columns = [[[0.0; LANES]; COLS]; SUMS];
+        for i in (0..self.cols).step_by(2) {
+            let pair = [s.load(&self.lanes[i]), s.load(&self.lanes[i + 1])];
+            let terms = terms.apply(s, pair);
+            for sum in 0..SUMS {
+                columns[sum][i] = terms[sum][0].to_array();
+                columns[sum][i + 1] = terms[sum][1].to_array();
+            }
         }
-        for (sum, column) in halves.iter_mut().zip(second) {
-            *sum = *sum + s.load(column).widen();
+        let mut totals = [[0.0; LANES]; SUMS];
+        for sum in 0..SUMS {
+            totals[sum] = sums(s, &columns[sum][..self.cols]);
         }
-        fold(halves)
+        totals
     }
 
     /// How many elements of each row are equal to its lane of this vector.
@@ -229,6 +245,20 @@ impl Columns {
         }
         counts.to_array()
     }
+}
+
+/// The sum of each lane, in the order in which those of a vector's lanes are added.
+#[inline(always)]
+fn sums<S: Simd>(s: S, columns: &[[f32; LANES]]) -> [f64; LANES] {
+    let mut halves = [s.zero_f64(); COLS / 2];
+    let (first, second) = columns.split_at(columns.len().min(COLS / 2));
+    for (sum, column) in halves.iter_mut().zip(first) {
+        *sum = s.load(column).widen();
+    }
+    for (sum, column) in halves.iter_mut().zip(second) {
+        *sum = *sum + s.load(column).widen();
+    }
+    fold(halves)
 }
 
 /// The rest of the tree.

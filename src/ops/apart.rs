@@ -17,7 +17,7 @@ use crate::span::{Read, Span};
 use crate::sums::{self, GROUP_LEN, Groups, Side, Sum, Total};
 
 use super::normalizer::{
-    Look, Normalizer, Shift, Shifts, Term, all_positive, degenerate, exp_sum, narrow_shifts,
+    Look, Normalizer, Shift, Shifts, Term, all_positive, degenerate, exp_sum, narrow_shifts, widened,
 };
 use super::temperature::Scale;
 
@@ -269,15 +269,6 @@ fn others<S: Simd, E: Element>(
     let mut sum = Sum::new(s);
     sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
     (sum.halve(), f64::from(found.count_ones()))
-}
-
-#[inline(always)]
-fn widened<const N: usize>(floats: &[f32; N]) -> [f64; N] {
-    let mut wide = [0.0; N];
-    for i in 0..N {
-        wide[i] = f64::from(floats[i]);
-    }
-    wide
 }
 
 /// The terms of those that are not a maximum.

@@ -19,6 +19,7 @@
 use crate::element::Element;
 use crate::lanes::{self, Map};
 use crate::math::double::ln_of_quotient;
+use crate::narrow::Narrow;
 use crate::operation::{Reduce, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::{F32, Mask, Simd};
@@ -27,7 +28,7 @@ use crate::sums::{self, Terms};
 use crate::{Engine, Error};
 
 use super::Softmax;
-use super::normalizer::{Shift, Term};
+use super::normalizer::{Shift, Term, all_positive, narrow_shifts, widened};
 use super::options::Kind;
 use super::temperature::{Scale, Temperature, Unit};
 
@@ -177,20 +178,34 @@ impl Known {
     /// What is known of some segments, if one of them has no distribution.
     const NOTHING: Self =
         Self { max: f32::INFINITY, shift: Shift::PLAIN, top: f64::NAN, others: f64::NAN, weighted: f64::NAN };
+}
 
-    fn entropy(&self) -> f64 {
-        let sum = self.others + self.top;
-        let entropy = ln_of_quotient(sum, self.top, self.others) + self.weighted / sum;
-        // The logarithm of what is not a number may be anything; and there is but one NaN.
-        if sum > 0.0 { entropy } else { f64::NAN }
+/// What is known of narrow rows: fields as in [`Known`].
+struct NarrowKnown {
+    tops: [f64; TOGETHER],
+    others: [f64; TOGETHER],
+    weighted: [f64; TOGETHER],
+}
+
+#[inline(always)]
+fn entropy_of(top: f64, others: f64, weighted: f64) -> f64 {
+    let sum = others + top;
+    let entropy = ln_of_quotient(sum, top, others) + weighted / sum;
+    // The logarithm of what is not a number may be anything; and there is but one NaN.
+    if sum > 0.0 { entropy } else { f64::NAN }
+}
+
+impl<C> Entropy<C> {
+    #[inline(always)]
+    fn becomes(&self, entropy: f64) -> f64 {
+        (self.becomes)(if self.certain && !entropy.is_nan() { 0.0 } else { entropy })
     }
 }
 
 impl<E: Element, C: Scale> Summarize<E> for Entropy<C> {
     #[inline(always)]
     fn result(&self, row: Known) -> f64 {
-        let entropy = row.entropy();
-        (self.becomes)(if self.certain && !entropy.is_nan() { 0.0 } else { entropy })
+        self.becomes(entropy_of(row.top, row.others, row.weighted))
     }
 
     #[inline(always)]
@@ -201,11 +216,23 @@ impl<E: Element, C: Scale> Summarize<E> for Entropy<C> {
         }
         results
     }
+
+    #[inline(always)]
+    fn narrow_results(&self, rows: &NarrowKnown) -> [f64; TOGETHER] {
+        let mut results = [0.0; TOGETHER];
+        for (i, result) in results.iter_mut().enumerate() {
+            *result = entropy_of(rows.tops[i], rows.others[i], rows.weighted[i]);
+        }
+        for result in &mut results {
+            *result = self.becomes(*result);
+        }
+        results
+    }
 }
 
 impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
     type Partial = Known;
-    type Narrow = ();
+    type Narrow = NarrowKnown;
 
     #[inline(always)]
     fn segments<S: Simd>(
@@ -219,6 +246,36 @@ impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
         for (segment, known) in segments.iter().zip(known) {
             *known = self.segment(s, segment.rest());
         }
+    }
+
+    #[inline(always)]
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowKnown> {
+        let columns = rows.columns(s);
+        let max = columns.max(s);
+        let term = Term::<S, C, false>::each(s, &narrow_shifts(s, columns, self.scale), self.scale);
+        let [tops] = term.apply(s, [max]);
+        let mut minus_maxima = max.to_array();
+        for max in &mut minus_maxima {
+            *max = self.scale.minus(*max);
+        }
+        let mut weigh = Weigh {
+            term,
+            scale: self.scale,
+            max,
+            minus_max: s.load(&minus_maxima),
+            lowest: s.splat(LOWEST),
+            found: 0,
+        };
+        let [others, weighted] = columns.sums_of(s, &mut weigh);
+        let (counts, mut sums) = (columns.counts(s, max), others);
+        let mut known = NarrowKnown { tops: widened(&tops.to_array()), others, weighted };
+        for i in 0..TOGETHER {
+            known.others[i] += f64::from(counts[i] - 1.0) * known.tops[i];
+            known.weighted[i] = -known.weighted[i];
+            sums[i] = known.others[i] + known.tops[i];
+        }
+        // There is no NaN, and not nothing but -inf.
+        all_positive(&sums).then_some(known)
     }
 
     #[inline(always)]

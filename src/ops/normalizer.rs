@@ -373,6 +373,15 @@ impl NarrowNormalizers {
     }
 }
 
+#[inline(always)]
+pub fn widened<const N: usize>(floats: &[f32; N]) -> [f64; N] {
+    let mut wide = [0.0; N];
+    for i in 0..N {
+        wide[i] = f64::from(floats[i]);
+    }
+    wide
+}
+
 /// Whether all are larger than 0, and none is NaN.
 #[inline(always)]
 pub fn all_positive(numbers: &[f64; TOGETHER]) -> bool {
