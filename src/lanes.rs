@@ -27,10 +27,25 @@ pub fn max_reduce<S: Simd, E: Element>(s: S, span: Read<'_, E>) -> f32 {
     largest(s, span, s.splat(f32::NEG_INFINITY), Same).reduce_max()
 }
 
-/// The largest element of each lane, for [`maxima`].
+/// The largest element of each lane, for [`maxima`]; and the largest magnitude, also of what has been seen before.
 #[inline(always)]
-pub fn maxima_by_lane<S: Simd, E: Element>(s: S, span: Read<'_, E>) -> S::F32 {
-    largest(s, span, s.splat(f32::NEG_INFINITY), Same)
+pub fn maxima_by_lane<S: Simd, E: Element>(
+    s: S,
+    mut span: Read<'_, E>,
+    mut magnitude: S::F32,
+) -> (S::F32, S::F32) {
+    let mut max = s.splat(f32::NEG_INFINITY);
+    while let Some([x]) = span.front::<S, 1>(s) {
+        (max, magnitude) = (x.max(max), x.abs().max(magnitude));
+        span.put::<S, 1>([x]);
+    }
+    // As in `largest`.
+    if let Some(first) = span.tail.first()
+        && let Some(x) = span.tail_lanes(s, first.to_f32())
+    {
+        (max, magnitude) = (x.max(max), x.abs().max(magnitude));
+    }
+    (max, magnitude)
 }
 
 /// The largest magnitude in some spans; 0 if there is no element. NaN is passed over.

@@ -162,13 +162,16 @@ impl<const N: usize> Apart<N> {
     #[inline(always)]
     pub fn of<S: Simd, E: Element, C: Scale>(s: S, segments: &[impl Span<E>], scale: C) -> Self {
         let (mut maxima, mut degenerate) = ([[f32::NEG_INFINITY; LANES]; N], [None; N]);
+        let mut magnitude = s.splat(0.0);
         for (max, segment) in maxima.iter_mut().zip(segments) {
             sums::fetch_result(s, segment.rest());
-            *max = lanes::maxima_by_lane(s, segment.rest()).to_array();
+            let by_lane;
+            (by_lane, magnitude) = lanes::maxima_by_lane(s, segment.rest(), magnitude);
+            *max = by_lane.to_array();
         }
         let mut maxima = lanes::maxima(s, &maxima);
         let (mut shifts, mut halves, mut counts) = (Shifts::PLAIN, [[0.0; HALF]; N], [0.0; N]);
-        let all_plain = scale.is_plain(lanes::magnitude(s, segments));
+        let all_plain = scale.is_plain(magnitude.reduce_max());
         let max = lanes::each(s, &maxima);
         let [tops] = if all_plain {
             let term = Term::<S, C, true>::new(s, Shift::PLAIN, scale);
