@@ -133,5 +133,20 @@ fn threads(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, ops, new_memory, threads);
+/// A thousand times a multiplication and an addition that wait for each other, which take four cycles together: how fast this processor
+/// turns, for the floors in BENCHMARKS.md.
+fn clock(criterion: &mut Criterion) {
+    criterion.bench_function("clock/4000 cycles", |bencher| {
+        let addend = black_box(1_u64);
+        bencher.iter(|| {
+            let mut x = black_box(3_u64);
+            for _ in 0..1000 {
+                x = x.wrapping_mul(x).wrapping_add(addend);
+            }
+            x
+        });
+    });
+}
+
+criterion_group!(benches, ops, new_memory, threads, clock);
 criterion_main!(benches);

@@ -43,8 +43,8 @@ use crate::{Error, Isa};
 /// pool: the global one, or the one whose `install` the call is made in. Smaller ones, and all after
 /// [`Engine::serial`], are computed on the calling thread, without allocation.
 ///
-/// A thread outside the pool works along, but others have to be woken for it, which pays later (from 65536 elements on, not
-/// 32768): where many calls follow each other, make all of them inside one `install`.
+/// A thread outside the pool works along, but others have to be woken for it, which pays later (from 262144 elements
+/// on, not 32768): where many calls follow each other, make all of them inside one `install`.
 #[derive(Debug, Clone, Copy)]
 pub struct Engine {
     workers: Workers,
@@ -83,10 +83,10 @@ impl Engine {
 
     /// The same with another size, in bytes, from which on the results of a call are written past the caches.
     ///
-    /// Results that do not fit are in memory before anybody reads them; then it is faster not to fetch the memory that they
-    /// go to first, and not to drive out what is in the caches. By default that is done from the size of the last-level cache
-    /// on, or from twelve times the second-level one if that is less. 0 is for results that nobody is going to read soon,
-    /// `usize::MAX` for those that are always read at once.
+    /// Results that do not fit are in memory before anybody reads them; then it is faster not to fetch the memory that
+    /// they go to first, and not to drive out what is in the caches. By default that is done from the size of the
+    /// last-level cache on, or from twelve times the second-level one if that is less. 0 is for results that nobody is
+    /// going to read soon, `usize::MAX` for those that are always read at once.
     ///
     /// Results are the same in any case. Nothing is written past the caches in place, where rows have up to 16 columns, at
     /// temperature 0, by softmax of rows of more than 262144 columns, and by instruction sets other than [`Isa::Avx2`] and
@@ -450,8 +450,8 @@ impl<'a, E: Element> Place<'a, E> for Uninit<'_, 'a, E> {
     fn transform<T: Transform<E>>(self, engine: &Engine, operation: &T) -> &'a mut [E] {
         let to = RowSlots::new(self.to, self.from.cols()).expect("checked by Uninit::new");
         Grid::Apart(self.from, to).transform(engine, operation);
-        // SAFETY: the rows are all there is; a batch runs each of its rows, and `row` runs each segment of a row and asserts
-        // that it was used up.
+        // SAFETY: the rows are all there is; a batch runs each of its rows, and `row` runs each segment of a row and
+        // asserts that it was used up.
         unsafe { span::assume_written(self.to) }
     }
 }

@@ -1,9 +1,9 @@
 //! What an operation is: what it does with a segment, a short row and narrow rows, and what a result is made of.
 //!
 //! An operation says what happens ([`Reduce`], [`Summarize`], [`Transform`]); in which way a row goes is said in
-//! [`row`](crate::row) and [`batch`](crate::batch). Each step is a function of its own there, by the functions below: so it is
-//! compiled once for an instruction set, however many ways lead to it. (Inlined into all of them, as everything else is, steps
-//! made functions so large that compilers took minutes.)
+//! [`row`](crate::row) and [`batch`](crate::batch). Each step is a function of its own there, by the functions below:
+//! so it is compiled once for an instruction set, however many ways lead to it. (Inlined into all of them, as
+//! everything else is, steps made functions so large that compilers took minutes.)
 
 use core::marker::PhantomData;
 use core::slice;
@@ -73,11 +73,12 @@ pub trait Transform<E: Element>: Reduce<E> {
     /// Whether [`Reduce::segments`] is to write, in rows of up to [`WINDOW`] segments.
     const STORES: bool;
 
-    /// Whether results may be [streamed](crate::span::Stream): what an element becomes must not depend on where its segment begins, once
-    /// the row is known and, where [`Transform::STORES`], stored.
+    /// Whether results may be [streamed](crate::span::Stream): what an element becomes must not depend on where its
+    /// segment begins, once the row is known and, where [`Transform::STORES`], stored.
     const STREAMS: bool;
 
-    /// From how many columns on rows of one segment are done in a [pipeline](crate::pipeline). Shorter than [`SHORT`] none are.
+    /// From how many columns on rows of one segment are done in a [pipeline](crate::pipeline). Shorter than [`SHORT`]
+    /// none are.
     const PIPELINE: usize;
 
     /// Whether [`Transform::short`] is there.
@@ -140,8 +141,8 @@ impl<S: Simd> Sides<S> for () {
     fn end(&mut self, _: S, (): ()) {}
 }
 
-/// Rows of one segment that are done together. From its first pass to its sum and on to its result a row waits for the one or
-/// other long operation; the next rows fill the gaps.
+/// Rows of one segment that are done together. From its first pass to its sum and on to its result a row waits for the
+/// one or other long operation; the next rows fill the gaps.
 pub const TOGETHER: usize = LANES;
 
 /// [`Reduce::segments`].

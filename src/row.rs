@@ -1,6 +1,7 @@
 //! One row: cut into segments, which are merged from the left, by one thread or by several.
 //!
-//! Where rows are cut depends on nothing but the length: so neither the number of threads nor the place of a row in its batch shows in the bits.
+//! Where rows are cut depends on nothing but the length: so neither the number of threads nor the place of a row in its
+//! batch shows in the bits.
 
 use core::slice;
 

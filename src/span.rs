@@ -57,8 +57,8 @@ pub struct Read<'a, E> {
     pub tail: &'a [E],
     /// How many elements come next, right behind in memory or nearly so: worth fetching.
     pub next: usize,
-    /// How far from an element, in bytes, its result will be, or that of another that comes soon: worth fetching too. 0 if there
-    /// is none, or in place.
+    /// How far from an element, in bytes, its result will be, or that of another that comes soon: worth fetching too. 0
+    /// if there is none, or in place.
     pub result: isize,
 }
 
@@ -209,9 +209,9 @@ pub unsafe fn assume_written<E: Element>(slots: &mut [MaybeUninit<E>]) -> &mut [
 
 /// Elements to read and as many places to write to, the same or others.
 ///
-/// Invariant: for `'a`, `from` points to `vectors` vectors and `tail` elements that are initialised, and `to` to as much
-/// memory that nobody else uses; the two are the same memory or have none in common. Between `start` and `to`, which are one
-/// piece of memory, everything has been written.
+/// Invariant: for `'a`, `from` points to `vectors` vectors and `tail` elements that are initialised, and `to` to as
+/// much memory that nobody else uses; the two are the same memory or have none in common. Between `start` and `to`,
+/// which are one piece of memory, everything has been written.
 pub struct Write<'a, E> {
     start: *mut [MaybeUninit<E>; LANES],
     len: usize,
@@ -236,8 +236,8 @@ impl<E: Element> Default for Write<'_, E> {
     }
 }
 
-// SAFETY: by the invariant it is a shared reference and an exclusive one, or an exclusive one, to elements, which are `Send`
-// and `Sync`.
+// SAFETY: by the invariant it is a shared reference and an exclusive one, or an exclusive one, to elements, which are
+// `Send` and `Sync`.
 unsafe impl<E: Element> Send for Write<'_, E> {}
 
 impl<'a, E: Element> Write<'a, E> {

@@ -76,8 +76,8 @@ pub fn may_stream<E: Element, T: Transform<E>>(len: usize) -> bool {
     T::STREAMS && (!T::STORES || len <= WINDOW * SEGMENT)
 }
 
-/// Does a row that has elements, not in place, with results that go past the caches. What [`Reduce::segments`] stores is kept
-/// in `scratch`, which has room for the row.
+/// Does a row that has elements, not in place, with results that go past the caches. What [`Reduce::segments`] stores
+/// is kept in `scratch`, which has room for the row.
 pub fn stream_row<E: Element, T: Transform<E>>(
     workers: Workers,
     row: Write<'_, E>,

@@ -276,8 +276,8 @@ pub fn map_kept<S: Simd, E: Element>(
     sum.halve()
 }
 
-/// The terms of a group of [`map_sum`], as many side by side as suits the processor: the tree is spelt out, as closures would be
-/// functions without the backend's instructions.
+/// The terms of a group of [`map_sum`], as many side by side as suits the processor: the tree is spelt out, as closures
+/// would be functions without the backend's instructions.
 #[inline(always)]
 fn group<S: Simd, E: Element>(
     s: S,

@@ -1,7 +1,7 @@
 //! Work cut in two until a part is small enough for one thread: the only place that knows of rayon.
 //!
-//! Threads that have nothing to do sleep, and to wake one takes from a few microseconds to some tens of them. Nobody waits for
-//! that here as long as there is work left: a thread that is late finds less of it, or none.
+//! Threads that have nothing to do sleep, and to wake one takes from a few microseconds to some tens of them. Nobody
+//! waits for that here as long as there is work left: a thread that is late finds less of it, or none.
 //!
 //! - On a thread of the pool halves are [joined](rayon::join): what nobody has taken by then the same thread does itself.
 //! - Any other thread would go to sleep itself while the pool works, and would have to be woken too. So it works along,
@@ -41,8 +41,8 @@ impl Workers {
         if !self.parallel || elements < 2 * GRAIN {
             return 1;
         }
-        // From outside the pool it is a while until the first of them is there.
-        if elements >= 4 * GRAIN || pool::is_inside() { pool::size() } else { 1 }
+        // From outside the pool they sleep, as a rule, and it may be tens of microseconds until the first of them is there.
+        if elements >= 16 * GRAIN || pool::is_inside() { pool::size() } else { 1 }
     }
 
     pub fn run(self, work: impl Divide) {

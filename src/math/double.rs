@@ -35,12 +35,12 @@ pub fn ln(x: f64) -> f64 {
     ln_of_quotient(x, 1.0, x - 1.0)
 }
 
-/// `ln(x / y)` for positive normal `x` and `y`, given `x - y`, which may be known better than it follows from them: it is all
-/// that counts where they are close. Anything for any others.
+/// `ln(x / y)` for positive normal `x` and `y`, given `x - y`, which may be known better than it follows from them: it
+/// is all that counts where they are close. Anything for any others.
 ///
-/// `x / y = 2^k m` and `ln(m) = 2 artanh(s)` with `s = (x - 2^k y) / (x + 2^k y)`: one division in all. The bits of a number
-/// are a logarithm to base 2, wrong by 0.087 at most, and that is good enough for `k`: with `0.66 < m < 1.51` the series up
-/// to `s^15` has what is promised.
+/// `x / y = 2^k m` and `ln(m) = 2 artanh(s)` with `s = (x - 2^k y) / (x + 2^k y)`: one division in all. The bits of a
+/// number are a logarithm to base 2, wrong by 0.087 at most, and that is good enough for `k`: with `0.66 < m < 1.51`
+/// the series up to `s^15` has what is promised.
 #[inline(always)]
 pub fn ln_of_quotient(x: f64, y: f64, difference: f64) -> f64 {
     const HALF: u64 = 1 << 51;

@@ -1,12 +1,12 @@
 //! The normaliser with the largest logit set apart: for logarithms that do not cancel where one logit dominates its row.
 //!
-//! With the maximum `m` and its term `e`: `log sum_j exp(z_j) = m/T + log1p(S' / e)`, where `S'` is the sum of the other terms, which
-//! never contained `e`. Where no term is more than a third of the sum that is not needed, and the sum is *flat*: as in
-//! [`normalizer`](super::normalizer).
+//! With the maximum `m` and its term `e`: `log sum_j exp(z_j) = m/T + log1p(S' / e)`, where `S'` is the sum of the
+//! other terms, which never contained `e`. Where no term is more than a third of the sum that is not needed, and the
+//! sum is *flat*: as in [`normalizer`](super::normalizer).
 //!
-//! Which one a segment is shows when it has been summed: the largest sum of a lane of a group is a bound for any term of it, and
-//! costs nothing. Where it must be apart, the group of the maximum is summed again without it. Short rows always have their maximum set
-//! apart; few of them are flat.
+//! Which one a segment is shows when it has been summed: the largest sum of a lane of a group is a bound for any term
+//! of it, and costs nothing. Where it must be apart, the group of the maximum is summed again without it. Short rows
+//! always have their maximum set apart; few of them are flat.
 
 use crate::element::Element;
 use crate::lanes::{self, Map};

@@ -2,8 +2,8 @@
 //!
 //! There are two ways to the logarithm of a probability:
 //!
-//! - *flat*: `(z_i - c) - L` with `L = log sum_j exp(z_j - c)` and the center `c` of the [`Shift`], where no term is more than a
-//!   third of the sum;
+//! - *flat*: `(z_i - c) - L` with `L = log sum_j exp(z_j - c)` and the center `c` of the [`Shift`], where no term is
+//!   more than a third of the sum;
 //! - *apart*: where one logit dominates, that cancels. Then, with the maximum `m` [set apart](super::apart),
 //!   `(z_i - m/T) - L` with `L = log1p(S' / e)`.
 //!
@@ -11,18 +11,19 @@
 //!
 //! Against the exact logarithm, relative, with `u = 2^-24`; an ULP is between `u` and `2 u` of its number:
 //!
-//! - a term has an error below `(1.29 + 0.3) u`, as in [`softmax`](super::softmax), and a sum of terms `3 u` more for the three
-//!   levels of a group's tree: below 4.6 u;
-//! - apart, `e` is computed in f64; or, of a short row, it is a term like the others, but then the tree has two levels. `log1p` does
-//!   not magnify a relative error: that of `L` is below 4.6 u, or 5.2 u;
-//! - flat, the error of `L` is the same 4.6 u, but absolute; the result is `-log 3` at most, so it is no more of the result;
+//! - a term has an error below `(1.29 + 0.3) u`, as in [`softmax`](super::softmax), and a sum of terms `3 u` more for
+//!   the three levels of a group's tree: below 4.6 u;
+//! - apart, `e` is computed in f64; or, of a short row, it is a term like the others, but then the tree has two levels.
+//!   `log1p` does not magnify a relative error: that of `L` is below 4.6 u, or 5.2 u;
+//! - flat, the error of `L` is the same 4.6 u, but absolute; the result is `-log 3` at most, so it is no more of the
+//!   result;
 //! - `x_i - m` rounds by u of itself at most; `x_i - c` does not round where it matters;
 //! - `z_i` and `L` are taken off each other as two floats each: the first subtraction rounds by u of the result, the second
 //!   by half an ULP.
 //!
-//! Apart, `z_i - m/T` and `-L` have one sign, so what is relative to a part is no more of the whole. `5.2 u + u` and half an ULP
-//! are below 7 ULP. To that comes what is lost below the smallest term: less than `2^-126`.
-//! Without fused multiply-add a term has 1.65 u: below 9 ULP.
+//! Apart, `z_i - m/T` and `-L` have one sign, so what is relative to a part is no more of the whole. `5.2 u + u` and
+//! half an ULP are below 7 ULP. To that comes what is lost below the smallest term: less than `2^-126`. Without fused
+//! multiply-add a term has 1.65 u: below 9 ULP.
 
 use core::mem::MaybeUninit;
 
@@ -46,9 +47,9 @@ use super::temperature::{Scale, Unit};
 
 /// `log_softmax(x)`: each `x_i` becomes `x_i - log sum_j exp(x_j)`, the logarithm of its probability, in nats.
 ///
-/// One row, on this thread, without allocation; an [`Engine`] does batches. The result is within 3 ULP + 2^-126 of the exact
-/// one on ordinary rows and within 7 ULP + 2^-126 on any (see [Numerics](crate#numerics)): also that of a logit which
-/// dominates its row, where `log(softmax(x))` gives 0.
+/// One row, on this thread, without allocation; an [`Engine`] does batches. The result is within 3 ULP + 2^-126 of the
+/// exact one on ordinary rows and within 7 ULP + 2^-126 on any (see [Numerics](crate#numerics)): also that of a logit
+/// which dominates its row, where `log(softmax(x))` gives 0.
 ///
 /// A NaN or +inf in the row makes all of it NaN; logits of -inf stay -inf; a row of nothing but -inf becomes NaN
 /// ([`MaskedRows`](crate::MaskedRows) has the other choice).
@@ -269,7 +270,8 @@ impl Loss {
 impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     const STORES: bool = false;
     const STREAMS: bool = true;
-    /// Below that it shows that some rows are flat and others are not, which is hard to foresee: more would be begun in vain.
+    /// Below that it shows that some rows are flat and others are not, which is hard to foresee: more would be begun in
+    /// vain.
     const PIPELINE: usize = 256;
     const SHORT: bool = true;
 

@@ -4,9 +4,10 @@
 //!
 //! - Where all `|z| < 32` the segment is *plain*: `c = 0`, and `n` is the same for all such segments, so that their maximum
 //!   is not even computed. Nothing leaves the range of a float there.
-//! - Else, with the maximum `m` of the segment, `c = 0` while `|m / T| < 256`, else `c = m`: then `x - c` is exact for every
-//!   term that matters. (Subtracting a smaller maximum would round, and that is the largest error of most softmaxes.) And
-//!   `n` is the rest of the shift as a multiple of ln2, taken off the exponent, where it is free and exact.
+//! - Else, with the maximum `m` of the segment, `c = 0` while `|m / T| < 256`, else `c = m`: then `x - c` is exact for
+//!   every term that matters. (Subtracting a smaller maximum would round, and that is the largest error of most
+//!   softmaxes.) And `n` is the rest of the shift as a multiple of ln2, taken off the exponent, where it is free and
+//!   exact.
 //!
 //! Sums of two segments with the same `c` merge by a power of two, exactly; else by `exp(c1 - c2)` in f64.
 

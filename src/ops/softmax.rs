@@ -392,8 +392,8 @@ impl<S: Simd> Map<S> for Factor<S::F32> {
     }
 }
 
-/// A factor that may be below [`SMALL`], and terms that may be far below others, in steps: of small results the product with
-/// `lo` would be subnormal, which some processors leave to microcode.
+/// A factor that may be below [`SMALL`], and terms that may be far below others, in steps: of small results the product
+/// with `lo` would be subnormal, which some processors leave to microcode.
 ///
 /// Where another step than that rounds, the result is subnormal itself, and that rounding a part of its last place.
 struct AnyFactor<V> {

@@ -73,13 +73,9 @@ impl Distribution {
         } else {
             (temperature > 0.0).then(|| f64::from(logits[best]) / temperature - highest)
         };
-        // A class without probability adds nothing: p ln p tends to 0 with p.
-        let entropy = log_probabilities
-            .iter()
-            .map(|&log_probability| f64::from(log_probability))
-            .filter(|&log_probability| log_probability > f64::NEG_INFINITY)
-            .map(|log_probability| -log_probability * log_probability.exp())
-            .sum();
+        let mut entropy = [0.0];
+        engine.entropy_with(Rows::new(logits, cols)?, &mut entropy, &options)?;
+        let [entropy] = entropy;
         Ok(Self { log_probabilities, logsumexp, entropy, confidence: highest.exp() })
     }
 
