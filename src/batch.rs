@@ -103,21 +103,29 @@ impl Engine {
     }
 
     /// One result for each row.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LengthMismatch`]. Nothing has been written then.
     pub(crate) fn reduce<E: Element, R: Summarize<E>>(
         &self,
         rows: Rows<'_, E>,
         out: &mut [f64],
         operation: &R,
-    ) {
+    ) -> Result<(), Error> {
+        if rows.rows() != out.len() {
+            return Err(Error::LengthMismatch { rows: rows.rows(), len: out.len() });
+        }
         if let [out] = out
             && rows.cols() <= SEGMENT
         {
             // A row alone has no time for anything else.
             let row = next_row(&mut { rows });
             *out = operation.result(self.workers.machine.run(Alone { row, operation }));
-            return;
+        } else {
+            self.run(Reductions { rows, out, operation });
         }
-        self.run(Reductions { rows, out, operation });
+        Ok(())
     }
 
     /// Whether results of so many bytes go past the caches.

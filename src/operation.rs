@@ -3,7 +3,7 @@
 //! An operation says what happens ([`Reduce`], [`Summarize`], [`Transform`]); in which way a row goes is said in
 //! [`row`](crate::row) and [`batch`](crate::batch). Each step is a function of its own there, by the functions below:
 //! so it is compiled once for an instruction set, however many ways lead to it. (Inlined into all of them, as
-//! everything else is, steps made functions so large that compilers took minutes.)
+//! everything else is, they made functions too large for the compiler.)
 
 use core::marker::PhantomData;
 use core::slice;

@@ -131,19 +131,13 @@ fn apply(
     options: &Softmax,
     becomes: fn(f64) -> f64,
 ) -> Result<(), Error> {
-    let kind = options.temperature()?;
-    if x.rows() != out.len() {
-        return Err(Error::LengthMismatch { rows: x.rows(), len: out.len() });
-    }
-    match kind {
+    match options.temperature()? {
         Kind::One => engine.reduce(x, out, &Entropy { scale: Unit, certain: false, becomes }),
         Kind::Other(scale) => engine.reduce(x, out, &Entropy { scale, certain: false, becomes }),
         Kind::Zero => {
-            let scale = Temperature::new(0.0);
-            engine.reduce(x, out, &Entropy { scale, certain: true, becomes });
+            engine.reduce(x, out, &Entropy { scale: Temperature::new(0.0), certain: true, becomes })
         }
     }
-    Ok(())
 }
 
 struct Entropy<C> {
@@ -255,18 +249,7 @@ impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
         let max = columns.max(s);
         let term = Term::<S, C, false>::each(s, &narrow_shifts(s, columns, self.scale), self.scale);
         let [tops] = term.apply(s, [max]);
-        let mut minus_maxima = max.to_array();
-        for max in &mut minus_maxima {
-            *max = self.scale.minus(*max);
-        }
-        let mut weigh = Weigh {
-            term,
-            scale: self.scale,
-            max,
-            minus_max: s.load(&minus_maxima),
-            lowest: s.splat(LOWEST),
-            found: 0,
-        };
+        let mut weigh = Weigh::new(s, term, &max.to_array(), self.scale);
         let [others, weighted] = columns.sums_of(s, &mut weigh);
         let (counts, mut sums) = (columns.counts(s, max), others);
         let mut known = NarrowKnown { tops: widened(&tops.to_array()), others, weighted };
@@ -309,14 +292,7 @@ impl<C: Scale> Entropy<C> {
         let term = Term::<S, C, false>::new(s, shift, self.scale);
         let [top] = term.apply(s, [s.splat(max)]);
         let top = f64::from(top.to_array()[0]);
-        let mut weigh = Weigh {
-            term,
-            scale: self.scale,
-            max: s.splat(max),
-            minus_max: s.splat(self.scale.minus(max)),
-            lowest: s.splat(LOWEST),
-            found: 0,
-        };
+        let mut weigh = Weigh::new(s, term, &[max], self.scale);
         let [others, weighted] = sums::sums_of(s, segment, f32::NEG_INFINITY, &mut weigh);
         // Where there are several of the largest, but one is left.
         let others = others + f64::from(weigh.found - 1) * top;
@@ -336,6 +312,25 @@ struct Weigh<S: Simd, C: Scale> {
     lowest: S::F32,
     /// How often the maximum is there.
     found: u32,
+}
+
+impl<S: Simd, C: Scale> Weigh<S, C> {
+    /// With the maximum of each lane, or the only one.
+    #[inline(always)]
+    fn new<const N: usize>(s: S, term: Term<S, C, false>, maxima: &[f32; N], scale: C) -> Self {
+        let mut minus_maxima = *maxima;
+        for max in &mut minus_maxima {
+            *max = scale.minus(*max);
+        }
+        Self {
+            term,
+            scale,
+            max: lanes::each(s, maxima),
+            minus_max: lanes::each(s, &minus_maxima),
+            lowest: s.splat(LOWEST),
+            found: 0,
+        }
+    }
 }
 
 impl<S: Simd, C: Scale> Terms<S, 2> for Weigh<S, C> {
