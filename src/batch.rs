@@ -9,7 +9,7 @@ use crate::caches;
 use crate::element::Element;
 use crate::grid::{self, Grid, Uninit};
 use crate::narrow::{self, Narrow};
-use crate::operation::{self, SEGMENT, Summarize, TOGETHER, Transform};
+use crate::operation::{self, Origin, SEGMENT, Summarize, TOGETHER, Transform};
 use crate::pipeline::Pipeline;
 use crate::row::{self, Alone};
 use crate::rows::{RowSlots, Rows};
@@ -110,7 +110,7 @@ impl Engine {
     pub(crate) fn reduce<E: Element, R: Summarize<E>>(
         &self,
         rows: Rows<'_, E>,
-        out: &mut [f64],
+        out: &mut [R::Output],
         operation: &R,
     ) -> Result<(), Error> {
         if rows.rows() != out.len() {
@@ -121,9 +121,9 @@ impl Engine {
         {
             // A row alone has no time for anything else.
             let row = next_row(&mut { rows });
-            *out = operation.result(self.workers.machine.run(Alone { row, operation }));
+            *out = operation.result(0, self.workers.machine.run(Alone { row, operation }));
         } else {
-            self.run(Reductions { rows, out, operation });
+            self.run(Reductions { first: 0, rows, out, operation });
         }
         Ok(())
     }
@@ -158,6 +158,8 @@ trait Batch: Divide {
 type Several<R, K> = ([R; TOGETHER], [K; TOGETHER]);
 
 struct Transformations<'a, 'o, E: Element, T> {
+    /// The first of the rows, in the whole batch.
+    first: usize,
     rows: Grid<'a, E>,
     /// Whether results go past the caches.
     stream: bool,
@@ -179,8 +181,9 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
             let most = together.div_ceil(2);
             let mut pipeline = Pipeline::new(self.operation);
             while self.rows() > 0 {
-                for row in pipeline.room(most.min(self.rows())) {
-                    *row = self.rows.next_row().expect("counted");
+                let origin = Origin::of_row(self.first);
+                for row in pipeline.room(origin, most.min(self.rows())) {
+                    *row = self.next_row();
                 }
                 pipeline.advance(s);
             }
@@ -191,17 +194,27 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
             if self.rows() >= TOGETHER && cols <= narrow::COLS {
                 let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
                 if s.vectorize(TransformNarrow { narrow, rows: &mut self.rows, operation: self.operation }) {
+                    self.first += TOGETHER;
                     continue;
                 }
             }
             let count = together.min(self.rows());
             let (rows, known) = several.get_or_insert_with(Several::default);
             let (rows, known) = (&mut rows[..count], &mut known[..count]);
+            let origin = Origin::of_row(self.first);
             for row in &mut *rows {
-                *row = self.rows.next_row().expect("counted");
+                *row = self.next_row();
             }
-            row::transform_rows(s, rows, known, self.operation);
+            row::transform_rows(s, origin, rows, known, self.operation);
         }
+    }
+}
+
+impl<'a, E: Element, T> Transformations<'a, '_, E, T> {
+    #[inline(always)]
+    fn next_row(&mut self) -> Write<'a, E> {
+        self.first += 1;
+        self.rows.next_row().expect("a row")
     }
 }
 
@@ -234,22 +247,21 @@ impl<E: Element, T: Transform<E>> Kernel for Streams<Transformations<'_, '_, E, 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         assert!(S::STREAMS && T::STREAMS);
-        let Transformations { mut rows, operation, .. } = self.0;
-        let (mut left, cols) = rows.shape();
+        let Self(mut batch) = self;
+        let (_, cols) = batch.rows.shape();
         let together = together(cols);
         let mut scratch = [const { MaybeUninit::uninit() }; SEGMENT];
         let mut known = [T::Partial::default(); TOGETHER];
         let fence = Fence::new(s);
-        while left > 0 {
-            let count = together.min(left);
-            left -= count;
+        while batch.rows() > 0 {
+            let (count, origin) = (together.min(batch.rows()), Origin::of_row(batch.first));
             let mut several: [Write<'_, E>; TOGETHER] = Default::default();
             for row in &mut several[..count] {
-                *row = rows.next_row().expect("counted");
+                *row = batch.next_row();
             }
             let (scratch, several, known) =
                 (Slots::new(&mut scratch), &mut several[..count], &mut known[..count]);
-            stream::stream_rows(s, &fence, several, scratch, known, operation);
+            stream::stream_rows(s, &fence, origin, several, scratch, known, batch.operation);
         }
     }
 }
@@ -266,7 +278,7 @@ impl<E: Element, T: Transform<E>> Divide for Transformations<'_, '_, E, T> {
             return Err(self);
         }
         let (first, second) = self.rows.split_at(half);
-        Ok((Self { rows: first, ..self }, Self { rows: second, ..self }))
+        Ok((Self { rows: first, ..self }, Self { first: self.first + half, rows: second, ..self }))
     }
 
     fn run(self, machine: Machine) {
@@ -291,22 +303,28 @@ impl<E: Element, T: Transform<E>> Batch for Transformations<'_, '_, E, T> {
         if self.stream {
             // What the other rows leave behind on their way is written where the last one goes, again and again.
             let others = self.rows() - 1;
-            let (mut rows, mut last) = self.rows.split_at(others);
+            let (rows, mut last) = self.rows.split_at(others);
             let (elements, mut slots) = last.next_row().expect("a row").parts();
-            while let Some(row) = rows.next_row() {
-                stream::stream_row(workers, row, slots.part(0..elements.len()), self.operation);
+            let mut batch = Self { rows, ..self };
+            while batch.rows() > 0 {
+                let (origin, row) = (Origin::of_row(batch.first), batch.next_row());
+                stream::stream_row(workers, origin, row, slots.part(0..elements.len()), batch.operation);
             }
-            return row::transform_row(workers, Write::apart(elements, slots), self.operation);
+            let (origin, row) = (Origin::of_row(batch.first), Write::apart(elements, slots));
+            return row::transform_row(workers, origin, row, batch.operation);
         }
-        while let Some(row) = self.rows.next_row() {
-            row::transform_row(workers, row, self.operation);
+        while self.rows() > 0 {
+            let (origin, row) = (Origin::of_row(self.first), self.next_row());
+            row::transform_row(workers, origin, row, self.operation);
         }
     }
 }
 
 struct Reductions<'a, 'o, E: Element, R: Summarize<E>> {
+    /// The first of the rows, in the whole batch.
+    first: usize,
     rows: Rows<'a, E>,
-    out: &'a mut [f64],
+    out: &'a mut [R::Output],
     operation: &'o R,
 }
 
@@ -320,10 +338,18 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
         let (mut narrow, mut several) = (None, None);
         let together = together(cols);
         for out in self.out.chunks_mut(together) {
+            let first = self.first;
+            self.first += out.len();
             if out.len() == TOGETHER && cols <= narrow::COLS {
                 let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
                 let rows = &mut self.rows;
-                if s.vectorize(ReduceNarrow { narrow, rows, out: &mut *out, operation: self.operation }) {
+                if s.vectorize(ReduceNarrow {
+                    narrow,
+                    first,
+                    rows,
+                    out: &mut *out,
+                    operation: self.operation,
+                }) {
                     continue;
                 }
             }
@@ -332,17 +358,18 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
             for row in &mut *rows {
                 *row = next_row(&mut self.rows);
             }
-            operation::segments(s, 0, rows, known, self.operation);
-            out.copy_from_slice(&self.operation.results(known)[..out.len()]);
+            operation::segments(s, Origin::of_row(first), rows, known, self.operation);
+            out.copy_from_slice(&self.operation.results(first, known)[..out.len()]);
         }
     }
 }
 
 /// Sixteen narrow rows, unless they want to be looked at one by one.
-struct ReduceNarrow<'n, 'a, E: Element, R> {
+struct ReduceNarrow<'n, 'a, E: Element, R: Summarize<E>> {
     narrow: &'n mut Narrow,
+    first: usize,
     rows: &'n mut Rows<'a, E>,
-    out: &'n mut [f64],
+    out: &'n mut [R::Output],
     operation: &'n R,
 }
 
@@ -354,7 +381,7 @@ impl<E: Element, R: Summarize<E>> Kernel for ReduceNarrow<'_, '_, E, R> {
         grid::load(s, self.narrow, self.rows.contiguous(TOGETHER), |row| self.rows.row(row));
         let Some(known) = self.operation.narrow(s, self.narrow) else { return false };
         self.rows.take(TOGETHER);
-        self.out.copy_from_slice(&self.operation.narrow_results(&known));
+        self.out.copy_from_slice(&self.operation.narrow_results(self.first, &known));
         true
     }
 }
@@ -382,7 +409,8 @@ impl<E: Element, R: Summarize<E>> Divide for Reductions<'_, '_, E, R> {
             return Err(self);
         }
         let (rows, out) = (self.rows.split_at(half), self.out.split_at_mut(half));
-        Ok((Self { rows: rows.0, out: out.0, ..self }, Self { rows: rows.1, out: out.1, ..self }))
+        let first = self.first + half;
+        Ok((Self { rows: rows.0, out: out.0, ..self }, Self { first, rows: rows.1, out: out.1, ..self }))
     }
 
     fn run(self, machine: Machine) {
@@ -400,9 +428,9 @@ impl<E: Element, R: Summarize<E>> Batch for Reductions<'_, '_, E, R> {
     }
 
     fn run_each(mut self, workers: Workers) {
-        for out in self.out {
-            let row = next_row(&mut self.rows);
-            *out = self.operation.result(row::reduce_row(workers, row, self.operation));
+        for (i, out) in self.out.iter_mut().enumerate() {
+            let (origin, row) = (Origin::of_row(self.first + i), next_row(&mut self.rows));
+            *out = self.operation.result(origin.row, row::reduce_row(workers, origin, row, self.operation));
         }
     }
 }
@@ -447,7 +475,7 @@ impl<E: Element> Grid<'_, E> {
         } else {
             1
         };
-        engine.run(Transformations { rows: self, stream, whole, operation });
+        engine.run(Transformations { first: 0, rows: self, stream, whole, operation });
     }
 }
 

@@ -217,12 +217,12 @@ impl Columns {
     pub fn sums_of<S: Simd, const SUMS: usize>(
         &self,
         s: S,
-        terms: &mut impl Terms<S, SUMS>,
+        terms: &mut impl Terms<S, 1, SUMS>,
     ) -> [[f64; LANES]; SUMS] {
         let mut columns = [[[0.0; LANES]; COLS]; SUMS];
         for i in (0..self.cols).step_by(2) {
             let pair = [s.load(&self.lanes[i]), s.load(&self.lanes[i + 1])];
-            let terms = terms.apply(s, pair);
+            let terms = terms.apply(s, [pair]);
             for sum in 0..SUMS {
                 columns[sum][i] = terms[sum][0].to_array();
                 columns[sum][i + 1] = terms[sum][1].to_array();

@@ -24,6 +24,26 @@ pub const SHORT: usize = 64;
 /// Segments whose partial results are kept at a time, on the stack.
 pub const WINDOW: usize = 64;
 
+/// Where in its batch something begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin {
+    pub row: usize,
+    /// So many elements from the start of the row.
+    pub at: usize,
+}
+
+impl Origin {
+    /// The start of a row.
+    pub const fn of_row(row: usize) -> Self {
+        Self { row, at: 0 }
+    }
+
+    /// So many elements later in the same row.
+    pub const fn after(self, elements: usize) -> Self {
+        Self { at: self.at + elements, ..self }
+    }
+}
+
 /// What an operation learns from a row in one read.
 pub trait Reduce<E: Element>: Sync + Sized {
     /// What is known of some neighbouring segments, by default of none.
@@ -32,12 +52,12 @@ pub trait Reduce<E: Element>: Sync + Sized {
     /// What is known of sixteen narrow rows.
     type Narrow;
 
-    /// Reads segments, and replaces them if they are written: one that begins `at` so many elements of its row, or up to
-    /// [`TOGETHER`] rows that are one segment each. Beside its exponentials a segment may pass one of `sides`.
+    /// Reads segments, and replaces them if they are written: one, or up to [`TOGETHER`] rows that are one segment each,
+    /// of which the first has this origin. Beside its exponentials a segment may pass one of `sides`.
     fn segments<S: Simd>(
         &self,
         s: S,
-        at: usize,
+        origin: Origin,
         segments: &mut [impl Span<E>],
         known: &mut [Self::Partial],
         sides: &mut impl Sides<S>,
@@ -53,17 +73,26 @@ pub trait Reduce<E: Element>: Sync + Sized {
     fn merge(&self, left: Self::Partial, right: Self::Partial) -> Self::Partial;
 }
 
-/// An operation whose result is a number for each row.
+/// An operation with a result for each row: a number or some.
 pub trait Summarize<E: Element>: Reduce<E> {
+    type Output: Copy + Default + Send;
+
     /// The result, once the whole row is known.
-    fn result(&self, row: Self::Partial) -> f64;
+    fn result(&self, row: usize, known: Self::Partial) -> Self::Output;
 
-    /// [`Summarize::result`] of up to [`TOGETHER`] rows.
-    fn results(&self, rows: &[Self::Partial]) -> [f64; TOGETHER];
-
-    /// [`Summarize::result`] of narrow rows.
+    /// [`Summarize::result`] of up to [`TOGETHER`] rows, of which this is the first.
     #[inline(always)]
-    fn narrow_results(&self, _: &Self::Narrow) -> [f64; TOGETHER] {
+    fn results(&self, row: usize, known: &[Self::Partial]) -> [Self::Output; TOGETHER] {
+        let mut results = [Self::Output::default(); TOGETHER];
+        for (i, known) in known.iter().enumerate() {
+            results[i] = self.result(row + i, *known);
+        }
+        results
+    }
+
+    /// [`Summarize::result`] of narrow rows, of which this is the first.
+    #[inline(always)]
+    fn narrow_results(&self, _: usize, _: &Self::Narrow) -> [Self::Output; TOGETHER] {
         unreachable!("an operation on narrow rows that has no result for them")
     }
 }
@@ -97,7 +126,7 @@ pub trait Transform<E: Element>: Reduce<E> {
         s: S,
         rows: &[Self::Partial],
         stored: Option<&[Self::Partial]>,
-        at: usize,
+        origin: Origin,
         segments: &mut [impl Span<E>],
     );
 
@@ -149,29 +178,29 @@ pub const TOGETHER: usize = LANES;
 #[inline(always)]
 pub fn segments<S: Simd, E: Element, R: Reduce<E>>(
     s: S,
-    at: usize,
+    origin: Origin,
     segments: &mut [impl Span<E>],
     known: &mut [R::Partial],
     operation: &R,
 ) {
-    s.vectorize(Segments { at, segments, known, operation, element: PhantomData::<E> });
+    s.vectorize(Segments { origin, segments, known, operation, element: PhantomData::<E> });
 }
 
 /// The same of one segment.
 #[inline(always)]
 pub fn segment<S: Simd, E: Element, R: Reduce<E>>(
     s: S,
-    at: usize,
+    origin: Origin,
     segment: &mut impl Span<E>,
     operation: &R,
 ) -> R::Partial {
     let mut known = R::Partial::default();
-    segments(s, at, slice::from_mut(segment), slice::from_mut(&mut known), operation);
+    segments(s, origin, slice::from_mut(segment), slice::from_mut(&mut known), operation);
     known
 }
 
 struct Segments<'p, P, K, R, E> {
-    at: usize,
+    origin: Origin,
     segments: &'p mut [P],
     known: &'p mut [K],
     operation: &'p R,
@@ -183,7 +212,7 @@ impl<P: Span<E>, E: Element, R: Reduce<E>> Kernel for Segments<'_, P, R::Partial
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.operation.segments(s, self.at, self.segments, self.known, &mut ());
+        self.operation.segments(s, self.origin, self.segments, self.known, &mut ());
     }
 }
 
@@ -193,11 +222,18 @@ pub fn finish<S: Simd, E: Element, T: Transform<E>>(
     s: S,
     rows: &[T::Partial],
     stored: Option<&[T::Partial]>,
-    at: usize,
+    origin: Origin,
     segments: &mut [impl Span<E>],
     operation: &T,
 ) {
-    s.vectorize(Finish { rows, stored, at, segments: &mut *segments, operation, element: PhantomData::<E> });
+    s.vectorize(Finish {
+        rows,
+        stored,
+        origin,
+        segments: &mut *segments,
+        operation,
+        element: PhantomData::<E>,
+    });
     for segment in segments {
         assert!(segment.rest().is_empty(), "an operation has left something");
     }
@@ -206,7 +242,7 @@ pub fn finish<S: Simd, E: Element, T: Transform<E>>(
 struct Finish<'p, P, K, T, E> {
     rows: &'p [K],
     stored: Option<&'p [K]>,
-    at: usize,
+    origin: Origin,
     segments: &'p mut [P],
     operation: &'p T,
     element: PhantomData<E>,
@@ -217,7 +253,7 @@ impl<P: Span<E>, E: Element, T: Transform<E>> Kernel for Finish<'_, P, T::Partia
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.operation.finish(s, self.rows, self.stored, self.at, self.segments);
+        self.operation.finish(s, self.rows, self.stored, self.origin, self.segments);
     }
 }
 

@@ -3,7 +3,7 @@
 //! The first pass computes exponentials and leaves loads and stores idle; the last one is hardly anything else.
 
 use crate::element::Element;
-use crate::operation::{Sides, TOGETHER, Transform};
+use crate::operation::{Origin, Sides, TOGETHER, Transform};
 use crate::simd::{Kernel, Simd};
 use crate::span::{Read, Span, Write};
 use crate::sums::Mapped;
@@ -21,20 +21,26 @@ struct Block<'a, E: Element, T: Transform<E>> {
     rows: [Write<'a, E>; TOGETHER],
     known: [T::Partial; TOGETHER],
     len: usize,
+    origin: Origin,
 }
 
 impl<'a, 'o, E: Element, T: Transform<E>> Pipeline<'a, 'o, E, T> {
     #[inline(always)]
     pub fn new(operation: &'o T) -> Self {
-        let block = |_| Block { rows: Default::default(), known: [T::Partial::default(); TOGETHER], len: 0 };
+        let block = |_| Block {
+            rows: Default::default(),
+            known: [T::Partial::default(); TOGETHER],
+            len: 0,
+            origin: Origin::default(),
+        };
         Self { blocks: array::from_fn(block), next: 0, operation }
     }
 
-    /// Room for the next rows, up to [`TOGETHER`].
+    /// Room for the next rows, up to [`TOGETHER`], of which the first has this origin.
     #[inline(always)]
-    pub fn room(&mut self, len: usize) -> &mut [Write<'a, E>] {
+    pub fn room(&mut self, origin: Origin, len: usize) -> &mut [Write<'a, E>] {
         let block = &mut self.blocks[self.next];
-        block.len = len;
+        (block.origin, block.len) = (origin, len);
         &mut block.rows[..len]
     }
 
@@ -50,7 +56,7 @@ impl<'a, 'o, E: Element, T: Transform<E>> Pipeline<'a, 'o, E, T> {
     /// Finishes the last rows.
     #[inline(always)]
     pub fn finish<S: Simd>(mut self, s: S) {
-        self.room(0);
+        self.room(Origin::default(), 0);
         self.advance(s);
     }
 }
@@ -71,20 +77,21 @@ impl<E: Element, T: Transform<E>> Kernel for Advance<'_, '_, '_, E, T> {
         let mut sides = Beside { rows: &mut before.rows[..before.len], lasts: &lasts, operation };
         let (rows, known) = (&mut block.rows[..block.len], &mut block.known[..block.len]);
         if T::STORES {
-            operation.segments(s, 0, rows, known, &mut sides);
+            operation.segments(s, block.origin, rows, known, &mut sides);
             rows.iter_mut().for_each(Write::rewind);
         } else {
             let mut spans = [Read::default(); TOGETHER];
             for (span, row) in spans.iter_mut().zip(&*rows) {
                 *span = row.read();
             }
-            operation.segments(s, 0, &mut spans[..rows.len()], known, &mut sides);
+            operation.segments(s, block.origin, &mut spans[..rows.len()], known, &mut sides);
         }
         // What there was no place beside, and what is not ordinary.
         for (i, row) in before.rows[..before.len].iter_mut().enumerate() {
             if !row.rest().is_empty() {
                 let known = slice::from_ref(&before.known[i]);
-                operation.finish(s, known, T::STORES.then_some(known), 0, slice::from_mut(row));
+                let origin = Origin::of_row(before.origin.row + i);
+                operation.finish(s, known, T::STORES.then_some(known), origin, slice::from_mut(row));
                 assert!(row.rest().is_empty(), "an operation has left something");
             }
         }

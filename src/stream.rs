@@ -3,19 +3,20 @@
 use core::{mem, slice};
 
 use crate::element::Element;
-use crate::operation::{self, SEGMENT, TOGETHER, Transform, WINDOW};
+use crate::operation::{self, Origin, SEGMENT, TOGETHER, Transform, WINDOW};
 use crate::row::{self, reduce_row};
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, Simd};
 use crate::span::{Fence, Read, Slots, Span, Stream, Write};
 use crate::threads::{Divide, Workers};
 
-/// Does some rows of one segment each, none of them in place. What [`Reduce::segments`] stores is
+/// Does some rows of one segment each, of which the first has this origin, none of them in place. What [`Reduce::segments`] stores is
 /// kept in `scratch`, which has room for a segment.
 #[inline(always)]
 pub fn stream_rows<S: Simd, E: Element, T: Transform<E>>(
     s: S,
     fence: &Fence<S>,
+    origin: Origin,
     rows: &mut [Write<'_, E>],
     mut scratch: Slots<'_, E>,
     known: &mut [T::Partial],
@@ -32,7 +33,7 @@ pub fn stream_rows<S: Simd, E: Element, T: Transform<E>>(
             terms[i] = Write::apart(elements, room).before(next);
             to[i] = Some(slots);
         }
-        operation::segments(s, 0, &mut terms[..rows.len()], known, operation);
+        operation::segments(s, origin, &mut terms[..rows.len()], known, operation);
         for (from, terms) in from.iter_mut().zip(terms) {
             *from = &*terms.into_written();
         }
@@ -44,13 +45,13 @@ pub fn stream_rows<S: Simd, E: Element, T: Transform<E>>(
             spans[i] = Read::new(elements).before(next);
             (from[i], to[i]) = (elements, Some(slots));
         }
-        operation::segments(s, 0, &mut spans[..rows.len()], known, operation);
+        operation::segments(s, origin, &mut spans[..rows.len()], known, operation);
     }
     let stored = if T::STORES { Some(&*known) } else { None };
     for (i, known) in known.iter().enumerate() {
         let to = to[i].take().expect("as many rows as are known");
         let stored = stored.map(|stored| &stored[i]);
-        stream_segment(s, fence, from[i], to, known, stored, operation);
+        stream_segment(s, fence, Origin::of_row(origin.row + i), from[i], to, known, stored, operation);
     }
 }
 
@@ -59,6 +60,7 @@ pub fn stream_rows<S: Simd, E: Element, T: Transform<E>>(
 fn stream_segment<S: Simd, E: Element, T: Transform<E>>(
     s: S,
     fence: &Fence<S>,
+    mut origin: Origin,
     from: &[E],
     to: Slots<'_, E>,
     row: &T::Partial,
@@ -67,7 +69,9 @@ fn stream_segment<S: Simd, E: Element, T: Transform<E>>(
 ) {
     let (row, stored) = (slice::from_ref(row), stored.map(slice::from_ref));
     for mut part in Stream::new(fence, from, to) {
-        operation::finish(s, row, stored, 0, slice::from_mut(&mut part), operation);
+        let len = part.rest().len();
+        operation::finish(s, row, stored, origin, slice::from_mut(&mut part), operation);
+        origin = origin.after(len);
     }
 }
 
@@ -80,6 +84,7 @@ pub fn may_stream<E: Element, T: Transform<E>>(len: usize) -> bool {
 /// is kept in `scratch`, which has room for the row.
 pub fn stream_row<E: Element, T: Transform<E>>(
     workers: Workers,
+    origin: Origin,
     row: Write<'_, E>,
     scratch: Slots<'_, E>,
     operation: &T,
@@ -91,15 +96,16 @@ pub fn stream_row<E: Element, T: Transform<E>>(
         let mut stored = [const { None }; WINDOW];
         let stored = &mut stored[..elements.len().div_ceil(SEGMENT)];
         let terms = Write::apart(elements, scratch).before(next);
-        let known = row::store(workers, terms, stored, operation);
+        let known = row::store(workers, origin, terms, stored, operation);
         for (source, stored) in sources.iter_mut().zip(&mut *stored) {
             let (partial, terms) = stored.take().expect("a segment that has been stored");
             *source = (&*terms, Some(partial));
         }
         let sources = &sources[..stored.len()];
-        workers.run(StreamSegments { sources, to, known: &known, operation });
+        workers.run(StreamSegments { origin, sources, to, known: &known, operation });
     } else {
-        let known = reduce_row(workers, Read::new(elements).before(next), operation);
+        let known = reduce_row(workers, origin, Read::new(elements).before(next), operation);
+        let mut origin = origin;
         for window in elements.chunks(WINDOW * SEGMENT) {
             let segments = window.chunks(SEGMENT);
             let sources = &mut sources[..segments.len()];
@@ -108,13 +114,15 @@ pub fn stream_row<E: Element, T: Transform<E>>(
             }
             let (first, others) = to.split_at(window.len());
             to = others;
-            workers.run(StreamSegments { sources, to: first, known: &known, operation });
+            workers.run(StreamSegments { origin, sources, to: first, known: &known, operation });
+            origin = origin.after(window.len());
         }
     }
 }
 
 /// Passes segments once more, from where they are to where they go past the caches.
 struct StreamSegments<'a, 'w, E: Element, T: Transform<E>> {
+    origin: Origin,
     sources: &'w [(&'a [E], Option<T::Partial>)],
     to: Slots<'a, E>,
     known: &'w T::Partial,
@@ -127,11 +135,12 @@ impl<E: Element, T: Transform<E>> Kernel for StreamSegments<'_, '_, E, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         assert!(S::STREAMS && T::STREAMS);
-        let (fence, mut to) = (Fence::new(s), self.to);
+        let (fence, mut origin, mut to) = (Fence::new(s), self.origin, self.to);
         for (from, stored) in self.sources {
             let (segment, behind) = to.split_at(from.len());
             to = behind;
-            stream_segment(s, &fence, from, segment, self.known, stored.as_ref(), self.operation);
+            stream_segment(s, &fence, origin, from, segment, self.known, stored.as_ref(), self.operation);
+            origin = origin.after(from.len());
         }
     }
 }
@@ -148,6 +157,10 @@ impl<E: Element, T: Transform<E>> Divide for StreamSegments<'_, '_, E, T> {
     fn halve(self) -> Result<(Self, Self), Self> {
         let half = self.sources.len() / 2;
         let (sources, to) = (self.sources.split_at(half), self.to.split_at(half * SEGMENT));
-        Ok((Self { sources: sources.0, to: to.0, ..self }, Self { sources: sources.1, to: to.1, ..self }))
+        let origin = self.origin.after(half * SEGMENT);
+        Ok((
+            Self { sources: sources.0, to: to.0, ..self },
+            Self { origin, sources: sources.1, to: to.1, ..self },
+        ))
     }
 }

@@ -208,31 +208,30 @@ fn up_to_two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map:
     terms[0] + terms[1]
 }
 
-/// Several terms of each element, whose sums are wanted.
-pub trait Terms<S: Simd, const SUMS: usize> {
-    fn apply<const N: usize>(&mut self, s: S, lanes: [S::F32; N]) -> [[S::F32; N]; SUMS];
+/// Several terms of each element of a span, or of what stands at the same place in some spans, whose sums are wanted.
+pub trait Terms<S: Simd, const SPANS: usize, const SUMS: usize> {
+    fn apply<const N: usize>(&mut self, s: S, lanes: [[S::F32; N]; SPANS]) -> [[S::F32; N]; SUMS];
 }
 
-/// The sum of each term, in the order of [`map_sum`]. What `fill` becomes is added too: it must be zeros.
+/// The sum of each term over spans of one length, in the order of [`map_sum`]. What becomes of `fill` is added too: it
+/// must be zeros.
 #[inline(always)]
-pub fn sums_of<S: Simd, E: Element, const SUMS: usize>(
+pub fn sums_of<S: Simd, E: Element, const SPANS: usize, const SUMS: usize>(
     s: S,
-    mut span: Read<'_, E>,
-    fill: f32,
-    terms: &mut impl Terms<S, SUMS>,
+    mut spans: [Read<'_, E>; SPANS],
+    fill: [f32; SPANS],
+    terms: &mut impl Terms<S, SPANS, SUMS>,
 ) -> [f64; SUMS] {
     let mut totals = [s.zero_f64(); SUMS];
-    while !span.is_empty() {
+    while !spans[0].is_empty() {
         // What the last group lacks counts as zeros.
         let mut quarters = [[s.splat(0.0); SUMS]; GROUP / 2];
         for quarter in &mut quarters {
-            fetch_ahead::<S, E, 2>(s, span);
-            let Some(x) = span.pair(s, fill) else { break };
+            let Some(x) = pairs(s, &mut spans, fill) else { break };
             let terms = terms.apply(s, x);
             for i in 0..SUMS {
                 quarter[i] = terms[i][0] + terms[i][1];
             }
-            span.put_pair::<S>(x);
         }
         let [a, b, c, d] = quarters;
         for i in 0..SUMS {
@@ -244,6 +243,22 @@ pub fn sums_of<S: Simd, E: Element, const SUMS: usize>(
         *sum = total.reduce_add();
     }
     sums
+}
+
+/// The next two vectors of each span.
+#[inline(always)]
+fn pairs<S: Simd, E: Element, const SPANS: usize>(
+    s: S,
+    spans: &mut [Read<'_, E>; SPANS],
+    fill: [f32; SPANS],
+) -> Option<[[S::F32; 2]; SPANS]> {
+    let mut pairs = [[s.splat(0.0); 2]; SPANS];
+    for ((pair, span), fill) in pairs.iter_mut().zip(spans).zip(fill) {
+        fetch_ahead::<S, E, 2>(s, *span);
+        *pair = span.pair(s, fill)?;
+        span.put_pair::<S>(*pair);
+    }
+    Some(pairs)
 }
 
 /// Fetches where the results of a short row go.

@@ -10,6 +10,7 @@
 
 use crate::element::Element;
 use crate::lanes::{self, Map};
+use crate::math::double::ln_of_quotient;
 use crate::narrow::Narrow;
 use crate::operation::{SHORT, Sides, TOGETHER};
 use crate::simd::{F32, HALF, LANES, Mask, Simd};
@@ -51,6 +52,52 @@ impl Sums {
 impl Default for Sums {
     fn default() -> Self {
         Self::flat(Normalizer::default())
+    }
+}
+
+/// The logarithm of a normaliser: `pivot / T + rest`, where what is not more than the pivot cancels nothing.
+#[derive(Clone, Copy, Default)]
+pub struct Log {
+    pub pivot: f32,
+    pub rest: f64,
+}
+
+impl Log {
+    /// Without branches, so that a loop over rows is vectorised.
+    #[inline(always)]
+    fn new(sum: f64, top: f64, apart: f32, shift: Shift) -> Self {
+        let is_apart = apart > f32::NEG_INFINITY;
+        let flat = sum * shift.unit();
+        let (all, part) = if is_apart { (top + sum, top) } else { (flat, 1.0) };
+        let rest = ln_of_quotient(all, part, if is_apart { sum } else { flat - 1.0 });
+        Self { pivot: if is_apart { apart } else { shift.center }, rest }
+    }
+
+    /// Those of up to [`TOGETHER`] rows, where they have a distribution.
+    #[inline(always)]
+    pub fn of_rows<'k>(rows: impl ExactSizeIterator<Item = &'k Sums>) -> [Self; TOGETHER] {
+        let (mut logs, len) = ([Self::default(); TOGETHER], rows.len());
+        // First apart, field by field: of loops that pick fields from rows some turns are not vectorised.
+        let (mut sums, mut tops, mut aparts) = ([1.0; TOGETHER], [1.0; TOGETHER], [0.0; TOGETHER]);
+        let mut shifts = Shifts::<TOGETHER>::PLAIN;
+        for (i, row) in rows.enumerate() {
+            if len == 1 {
+                logs[0] = Self::new(row.others.sum, row.top, row.apart, row.others.shift);
+                return logs;
+            }
+            (sums[i], tops[i], aparts[i]) = (row.others.sum, row.top, row.apart);
+            shifts.set(i, row.others.shift);
+        }
+        for i in 0..TOGETHER {
+            logs[i] = Self::new(sums[i], tops[i], aparts[i], shifts.get(i));
+        }
+        logs
+    }
+
+    /// That of one row, where it has a distribution.
+    #[inline(always)]
+    pub fn of(row: &Sums) -> Self {
+        Self::new(row.others.sum, row.top, row.apart, row.others.shift)
     }
 }
 
@@ -219,6 +266,20 @@ pub struct NarrowSums {
 }
 
 impl NarrowSums {
+    /// The logarithms of their normalisers.
+    #[inline(always)]
+    pub fn logs(&self) -> [Log; TOGETHER] {
+        let mut rests = [0.0; TOGETHER];
+        for i in 0..TOGETHER {
+            rests[i] = ln_of_quotient(self.tops[i] + self.others[i], self.tops[i], self.others[i]);
+        }
+        let mut logs = [Log::default(); TOGETHER];
+        for i in 0..TOGETHER {
+            logs[i] = Log { pivot: self.maxima[i], rest: rests[i] };
+        }
+        logs
+    }
+
     /// Reads narrow rows; or gives nothing, if one has to be looked at alone.
     #[inline(always)]
     pub fn of<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<Self> {

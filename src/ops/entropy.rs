@@ -20,7 +20,7 @@ use crate::element::Element;
 use crate::lanes::{self, Map};
 use crate::math::double::ln_of_quotient;
 use crate::narrow::Narrow;
-use crate::operation::{Reduce, Sides, Summarize, TOGETHER};
+use crate::operation::{Origin, Reduce, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::{F32, Mask, Simd};
 use crate::span::{Read, Span};
@@ -198,22 +198,15 @@ impl<C> Entropy<C> {
 }
 
 impl<E: Element, C: Scale> Summarize<E> for Entropy<C> {
+    type Output = f64;
+
     #[inline(always)]
-    fn result(&self, row: Known) -> f64 {
-        self.becomes(entropy_of(row.top, row.others, row.weighted))
+    fn result(&self, _: usize, known: Known) -> f64 {
+        self.becomes(entropy_of(known.top, known.others, known.weighted))
     }
 
     #[inline(always)]
-    fn results(&self, rows: &[Known]) -> [f64; TOGETHER] {
-        let mut results = [0.0; TOGETHER];
-        for (result, row) in results.iter_mut().zip(rows) {
-            *result = <Self as Summarize<E>>::result(self, *row);
-        }
-        results
-    }
-
-    #[inline(always)]
-    fn narrow_results(&self, rows: &NarrowKnown) -> [f64; TOGETHER] {
+    fn narrow_results(&self, _: usize, rows: &NarrowKnown) -> [f64; TOGETHER] {
         let mut results = [0.0; TOGETHER];
         for (i, result) in results.iter_mut().enumerate() {
             *result = entropy_of(rows.tops[i], rows.others[i], rows.weighted[i]);
@@ -233,7 +226,7 @@ impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
     fn segments<S: Simd>(
         &self,
         s: S,
-        _: usize,
+        _: Origin,
         segments: &mut [impl Span<E>],
         known: &mut [Known],
         _: &mut impl Sides<S>,
@@ -293,7 +286,7 @@ impl<C: Scale> Entropy<C> {
         let [top] = term.apply(s, [s.splat(max)]);
         let top = f64::from(top.to_array()[0]);
         let mut weigh = Weigh::new(s, term, &[max], self.scale);
-        let [others, weighted] = sums::sums_of(s, segment, f32::NEG_INFINITY, &mut weigh);
+        let [others, weighted] = sums::sums_of(s, [segment], [f32::NEG_INFINITY], &mut weigh);
         // Where there are several of the largest, but one is left.
         let others = others + f64::from(weigh.found - 1) * top;
         if others.is_nan() { Known::NOTHING } else { Known { max, shift, top, others, weighted: -weighted } }
@@ -333,9 +326,9 @@ impl<S: Simd, C: Scale> Weigh<S, C> {
     }
 }
 
-impl<S: Simd, C: Scale> Terms<S, 2> for Weigh<S, C> {
+impl<S: Simd, C: Scale> Terms<S, 1, 2> for Weigh<S, C> {
     #[inline(always)]
-    fn apply<const N: usize>(&mut self, s: S, x: [S::F32; N]) -> [[S::F32; N]; 2] {
+    fn apply<const N: usize>(&mut self, s: S, [x]: [[S::F32; N]; 1]) -> [[S::F32; N]; 2] {
         let mut terms = self.term.apply(s, x);
         let mut weighted = terms;
         for i in 0..N {

@@ -34,13 +34,13 @@ use crate::grid::{Grid, Uninit};
 use crate::lanes::{self, Map};
 use crate::math::double::{in_two, ln_of_quotient};
 use crate::narrow::Narrow;
-use crate::operation::{Reduce, Sides, TOGETHER, Transform};
+use crate::operation::{Origin, Reduce, Sides, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, Mask, Simd};
 use crate::span::{Span, Write};
 
-use super::apart::{Apart, NarrowSums, Sums};
-use super::normalizer::{Shift, Shifts, degenerate};
+use super::apart::{Apart, Log, NarrowSums, Sums};
+use super::normalizer::degenerate;
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -201,7 +201,7 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     fn segments<S: Simd>(
         &self,
         s: S,
-        _: usize,
+        _: Origin,
         segments: &mut [impl Span<E>],
         known: &mut [Sums],
         sides: &mut impl Sides<S>,
@@ -223,32 +223,12 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
 /// What becomes of the rows' logits.
 #[inline(always)]
 fn losses(rows: &[Sums]) -> [Loss; TOGETHER] {
-    let mut losses = [Loss::default(); TOGETHER];
-    if let [row] = rows {
-        losses[0] = loss(row.others.sum, row.top, row.apart, row.others.shift);
-        return losses;
-    }
-    // First apart, field by field: of loops that pick fields from rows some turns are not vectorised.
-    let (mut sums, mut tops, mut aparts) = ([1.0; TOGETHER], [1.0; TOGETHER], [0.0; TOGETHER]);
-    let mut shifts = Shifts::<TOGETHER>::PLAIN;
-    for (i, row) in rows.iter().enumerate() {
-        (sums[i], tops[i], aparts[i]) = (row.others.sum, row.top, row.apart);
-        shifts.set(i, row.others.shift);
-    }
+    let (logs, mut losses) = (Log::of_rows(rows.iter()), [Loss::default(); TOGETHER]);
     for i in 0..TOGETHER {
-        losses[i] = loss(sums[i], tops[i], aparts[i], shifts.get(i));
+        let (hi, lo) = in_two(logs[i].rest);
+        losses[i] = Loss { pivot: logs[i].pivot, hi, lo };
     }
     losses
-}
-
-/// What becomes of a row's logits, without branches, so that a loop over rows is vectorised.
-#[inline(always)]
-fn loss(sum: f64, top: f64, apart: f32, shift: Shift) -> Loss {
-    let is_apart = apart > f32::NEG_INFINITY;
-    let flat = sum * shift.unit();
-    let (all, part) = if is_apart { (top + sum, top) } else { (flat, 1.0) };
-    let (hi, lo) = in_two(ln_of_quotient(all, part, if is_apart { sum } else { flat - 1.0 }));
-    Loss { pivot: if is_apart { apart } else { shift.center }, hi, lo }
 }
 
 /// The logarithm of a probability is `(x - pivot) / T - (hi + lo)`.
@@ -318,7 +298,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
         s: S,
         rows: &[Sums],
         _: Option<&[Sums]>,
-        _: usize,
+        _: Origin,
         segments: &mut [impl Span<E>],
     ) {
         let losses = losses(rows);
@@ -332,13 +312,12 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn finish_narrow<S: Simd>(&self, s: S, known: &NarrowSums, rows: &mut Narrow) {
-        let (mut hi, mut lo) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+        let (logs, mut hi, mut lo) = (known.logs(), [0.0; TOGETHER], [0.0; TOGETHER]);
         for i in 0..TOGETHER {
-            (hi[i], lo[i]) =
-                in_two(ln_of_quotient(known.tops[i] + known.others[i], known.tops[i], known.others[i]));
+            (hi[i], lo[i]) = in_two(logs[i].rest);
         }
         rows.finish(s, |row| {
-            Loss { pivot: known.maxima[row], hi: hi[row], lo: lo[row] }.subtract(s, self.scale)
+            Loss { pivot: logs[row].pivot, hi: hi[row], lo: lo[row] }.subtract(s, self.scale)
         });
     }
 }

@@ -9,7 +9,7 @@
 
 use crate::element::Element;
 use crate::narrow::Narrow;
-use crate::operation::{Reduce, Sides, Summarize, TOGETHER};
+use crate::operation::{Origin, Reduce, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::Simd;
 use crate::span::Span;
@@ -65,18 +65,20 @@ impl Engine {
 struct LogSumExp;
 
 impl<E: Element> Summarize<E> for LogSumExp {
+    type Output = f64;
+
     #[inline(always)]
-    fn result(&self, row: Normalizer) -> f64 {
-        row.logsumexp(Unit)
+    fn result(&self, _: usize, known: Normalizer) -> f64 {
+        known.logsumexp(Unit)
     }
 
     #[inline(always)]
-    fn results(&self, rows: &[Normalizer]) -> [f64; TOGETHER] {
+    fn results(&self, _: usize, rows: &[Normalizer]) -> [f64; TOGETHER] {
         Normalizer::logsumexps(rows, Unit)
     }
 
     #[inline(always)]
-    fn narrow_results(&self, rows: &NarrowNormalizers) -> [f64; TOGETHER] {
+    fn narrow_results(&self, _: usize, rows: &NarrowNormalizers) -> [f64; TOGETHER] {
         rows.logsumexps(Unit)
     }
 }
@@ -89,7 +91,7 @@ impl<E: Element> Reduce<E> for LogSumExp {
     fn segments<S: Simd>(
         &self,
         s: S,
-        _: usize,
+        _: Origin,
         segments: &mut [impl Span<E>],
         known: &mut [Normalizer],
         sides: &mut impl Sides<S>,

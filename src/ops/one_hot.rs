@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::lanes::{self, Same};
-use crate::operation::{Reduce, Sides, Transform};
+use crate::operation::{Origin, Reduce, Sides, Transform};
 use crate::simd::{LANES, Simd};
 use crate::span::Span;
 
@@ -36,7 +36,7 @@ impl<E: Element> Reduce<E> for OneHot {
     fn segments<S: Simd>(
         &self,
         s: S,
-        at: usize,
+        origin: Origin,
         segments: &mut [impl Span<E>],
         known: &mut [First],
         _: &mut impl Sides<S>,
@@ -45,7 +45,7 @@ impl<E: Element> Reduce<E> for OneHot {
             let row = segment.rest();
             let (max, has_nan) = (lanes::max_reduce(s, row), lanes::has_nan(s, row));
             let position = if has_nan { 0 } else { lanes::position(s, row, max) };
-            *known = First { max, at: at + position, has_nan };
+            *known = First { max, at: origin.at + position, has_nan };
         }
     }
 
@@ -76,7 +76,7 @@ impl<E: Element> Transform<E> for OneHot {
         s: S,
         rows: &[First],
         _: Option<&[First]>,
-        at: usize,
+        origin: Origin,
         segments: &mut [impl Span<E>],
     ) {
         for (row, segment) in rows.iter().zip(segments) {
@@ -85,7 +85,7 @@ impl<E: Element> Transform<E> for OneHot {
             } else if row.max == f32::NEG_INFINITY {
                 lanes::fill(s, segment, self.masked);
             } else {
-                self.write(s, row, at, segment);
+                self.write(s, row, origin.at, segment);
             }
         }
     }

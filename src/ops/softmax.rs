@@ -31,7 +31,7 @@ use crate::lanes::{self, Map, Then};
 use crate::math::double::{in_two, power_of_two};
 use crate::math::exp::BIAS;
 use crate::narrow::Narrow;
-use crate::operation::{Reduce, SHORT, Sides, TOGETHER, Transform};
+use crate::operation::{Origin, Reduce, SHORT, Sides, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, HALF, LANES, Simd};
 use crate::span::{Span, Write};
@@ -197,7 +197,7 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     fn segments<S: Simd>(
         &self,
         s: S,
-        _: usize,
+        _: Origin,
         segments: &mut [impl Span<E>],
         known: &mut [Normalizer],
         sides: &mut impl Sides<S>,
@@ -295,7 +295,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
         s: S,
         rows: &[Normalizer],
         stored: Option<&[Normalizer]>,
-        _: usize,
+        _: Origin,
         segments: &mut [impl Span<E>],
     ) {
         for (i, segment) in segments.iter_mut().enumerate() {

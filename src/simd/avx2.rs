@@ -364,6 +364,19 @@ impl super::F32 for F32 {
 }
 
 impl super::F64 for F64 {
+    type F32 = F32;
+
+    #[inline(always)]
+    fn narrow(self) -> F32 {
+        let [a, b, c, d] = self.0;
+        F32(intrinsics! {
+            [
+                _mm256_set_m128(_mm256_cvtpd_ps(b), _mm256_cvtpd_ps(a)),
+                _mm256_set_m128(_mm256_cvtpd_ps(d), _mm256_cvtpd_ps(c)),
+            ]
+        })
+    }
+
     #[inline(always)]
     fn to_array(self) -> [f64; LANES] {
         let mut lanes = [0.0; LANES];
@@ -409,7 +422,7 @@ impl super::Mask<F32> for Mask {
 }
 
 macro_rules! operators {
-    ($($operator:ident $method:ident $intrinsic:ident),*) => {$(
+    ($($operator:ident $method:ident $intrinsic:ident $double:ident),*) => {$(
         impl $operator for F32 {
             type Output = Self;
 
@@ -418,24 +431,21 @@ macro_rules! operators {
                 F32(halves!(I => $intrinsic(self.0[I], other.0[I])))
             }
         }
+
+        impl $operator for F64 {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+                F64(intrinsics! { [$double(a, e), $double(b, f), $double(c, g), $double(d, h)] })
+            }
+        }
     )*};
 }
 
-operators!(Add add _mm256_add_ps, Sub sub _mm256_sub_ps, Mul mul _mm256_mul_ps);
-
-impl Add for F64 {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        let (a, b) = (self.0, other.0);
-        F64(intrinsics! {
-            [
-                _mm256_add_pd(a[0], b[0]),
-                _mm256_add_pd(a[1], b[1]),
-                _mm256_add_pd(a[2], b[2]),
-                _mm256_add_pd(a[3], b[3]),
-            ]
-        })
-    }
+operators! {
+    Add add _mm256_add_ps _mm256_add_pd,
+    Sub sub _mm256_sub_ps _mm256_sub_pd,
+    Mul mul _mm256_mul_ps _mm256_mul_pd
 }

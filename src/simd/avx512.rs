@@ -261,6 +261,16 @@ impl super::F32 for F32 {
 }
 
 impl super::F64 for F64 {
+    type F32 = F32;
+
+    #[inline(always)]
+    fn narrow(self) -> F32 {
+        F32(intrinsics! {
+            let (low, high) = (_mm512_cvtpd_ps(self.0[0]), _mm512_cvtpd_ps(self.0[1]));
+            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+        })
+    }
+
     #[inline(always)]
     fn halve(self) -> [f64; HALF] {
         let mut sums = [0.0; HALF];
@@ -302,7 +312,7 @@ impl super::Mask<F32> for Mask {
 }
 
 macro_rules! operators {
-    ($($operator:ident $method:ident $intrinsic:ident),*) => {$(
+    ($($operator:ident $method:ident $intrinsic:ident $double:ident),*) => {$(
         impl $operator for F32 {
             type Output = Self;
 
@@ -311,16 +321,20 @@ macro_rules! operators {
                 F32(intrinsics! { $intrinsic(self.0, other.0) })
             }
         }
+
+        impl $operator for F64 {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                F64(intrinsics! { [$double(self.0[0], other.0[0]), $double(self.0[1], other.0[1])] })
+            }
+        }
     )*};
 }
 
-operators!(Add add _mm512_add_ps, Sub sub _mm512_sub_ps, Mul mul _mm512_mul_ps);
-
-impl Add for F64 {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        F64(intrinsics! { [_mm512_add_pd(self.0[0], other.0[0]), _mm512_add_pd(self.0[1], other.0[1])] })
-    }
+operators! {
+    Add add _mm512_add_ps _mm512_add_pd,
+    Sub sub _mm512_sub_ps _mm512_sub_pd,
+    Mul mul _mm512_mul_ps _mm512_mul_pd
 }

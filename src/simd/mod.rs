@@ -66,7 +66,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const IN_STEP: usize = 2;
 
     type F32: F32<F64 = Self::F64>;
-    type F64: F64;
+    type F64: F64<F32 = Self::F32>;
 
     /// Runs a kernel as a function of its own, compiled for this instruction set: also within another kernel, which is then
     /// so much smaller.
@@ -190,7 +190,12 @@ pub trait F32: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Sel
 }
 
 /// 16 lanes of `f64`.
-pub trait F64: Copy + Add<Output = Self> {
+pub trait F64: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+    type F32;
+
+    /// Rounds each lane to the nearest float.
+    fn narrow(self) -> Self::F32;
+
     fn to_array(self) -> [f64; LANES];
 
     /// The sums of lanes that are eight apart.

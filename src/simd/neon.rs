@@ -132,6 +132,13 @@ impl super::F32 for F32 {
 }
 
 impl super::F64 for F64 {
+    type F32 = F32;
+
+    #[inline(always)]
+    fn narrow(self) -> F32 {
+        F32(quarters!(I => vcvt_high_f32_f64(vcvt_f32_f64(self.0[2 * I]), self.0[2 * I + 1])))
+    }
+
     #[inline(always)]
     fn to_array(self) -> [f64; LANES] {
         let mut lanes = [0.0; LANES];
@@ -157,7 +164,7 @@ impl super::Mask<F32> for Mask {
 }
 
 macro_rules! operators {
-    ($($operator:ident $method:ident $intrinsic:ident),*) => {$(
+    ($($operator:ident $method:ident $intrinsic:ident $double:ident),*) => {$(
         impl $operator for F32 {
             type Output = Self;
 
@@ -166,19 +173,23 @@ macro_rules! operators {
                 F32(quarters!(I => $intrinsic(self.0[I], other.0[I])))
             }
         }
+
+        impl $operator for F64 {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                let (a, b) = (self.0, other.0);
+                let [[c, d, e, f], [g, h, i, j]] =
+                    [quarters!(I => $double(a[I], b[I])), quarters!(I => $double(a[I + 4], b[I + 4]))];
+                F64([c, d, e, f, g, h, i, j])
+            }
+        }
     )*};
 }
 
-operators!(Add add vaddq_f32, Sub sub vsubq_f32, Mul mul vmulq_f32);
-
-impl Add for F64 {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        let (a, b) = (self.0, other.0);
-        let [low, high] =
-            [quarters!(I => vaddq_f64(a[I], b[I])), quarters!(I => vaddq_f64(a[I + 4], b[I + 4]))];
-        F64([low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]])
-    }
+operators! {
+    Add add vaddq_f32 vaddq_f64,
+    Sub sub vsubq_f32 vsubq_f64,
+    Mul mul vmulq_f32 vmulq_f64
 }

@@ -104,6 +104,17 @@ fn max(a: f32x8, b: f32x8) -> f32x8 {
 }
 
 impl super::F64 for F64 {
+    type F32 = F32;
+
+    #[inline(always)]
+    fn narrow(self) -> F32 {
+        let mut lanes = [0.0; LANES];
+        for (narrow, lane) in lanes.iter_mut().zip(super::F64::to_array(self)) {
+            *narrow = lane as f32;
+        }
+        F32(bytemuck::cast(lanes))
+    }
+
     #[inline(always)]
     fn to_array(self) -> [f64; LANES] {
         bytemuck::cast(self.0)
@@ -132,17 +143,17 @@ macro_rules! operators {
                 F32([self.0[0].$method(other.0[0]), self.0[1].$method(other.0[1])])
             }
         }
+
+        impl $operator for F64 {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+                F64([a.$method(e), b.$method(f), c.$method(g), d.$method(h)])
+            }
+        }
     )*};
 }
 
 operators!(Add add, Sub sub, Mul mul);
-
-impl Add for F64 {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        let (a, b) = (self.0, other.0);
-        F64([a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]])
-    }
-}

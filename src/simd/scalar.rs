@@ -102,6 +102,13 @@ fn mul_add(a: f32, b: f32, c: f32) -> f32 {
 }
 
 impl super::F64 for F64 {
+    type F32 = F32;
+
+    #[inline(never)]
+    fn narrow(self) -> F32 {
+        F32(self.0.map(|x| x as f32))
+    }
+
     #[inline(always)]
     fn to_array(self) -> [f64; LANES] {
         self.0
@@ -135,5 +142,5 @@ macro_rules! operators {
 
 operators! {
     F32: Add add, Sub sub, Mul mul;
-    F64: Add add;
+    F64: Add add, Sub sub, Mul mul;
 }
