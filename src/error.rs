@@ -43,6 +43,42 @@ pub enum Error {
         /// The length of the output.
         len: usize,
     },
+    /// Targets of another number of rows than the logits, or with another number of classes.
+    TargetsMismatch {
+        /// The rows of the logits.
+        rows: usize,
+        /// The columns of the logits.
+        classes: usize,
+        /// How many targets there are, and for how many classes each, if it is probabilities.
+        targets: (usize, Option<usize>),
+    },
+    /// A target that is no class, and not one to be ignored.
+    Target {
+        /// The row.
+        row: usize,
+        /// Its target.
+        target: i128,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Something that takes one number for each column has another length.
+    ColumnsMismatch {
+        /// What it is.
+        what: &'static str,
+        /// The columns of the rows.
+        cols: usize,
+        /// Its length.
+        len: usize,
+    },
+    /// A number that is out of its range.
+    OutOfRange {
+        /// What it is.
+        what: &'static str,
+        /// What was given.
+        value: f64,
+        /// What it must be.
+        range: &'static str,
+    },
     /// A temperature that is negative or not a number.
     Temperature {
         /// What was given.
@@ -82,6 +118,22 @@ impl fmt::Display for Error {
             ),
             Error::LengthMismatch { rows, len } => {
                 write!(f, "the output takes one number for each of {rows} rows but holds {len}")
+            }
+            Error::TargetsMismatch { rows, targets: (targets, None), .. } => {
+                write!(f, "there are {rows} rows of logits but {targets} targets")
+            }
+            Error::TargetsMismatch { rows, classes, targets: (targets, Some(cols)) } => write!(
+                f,
+                "the logits are {rows} x {classes} (rows x classes) but their target probabilities are {targets} x {cols}"
+            ),
+            Error::Target { row, target, classes } => {
+                write!(f, "the target of row {row} is {target}, which is none of the {classes} classes")
+            }
+            Error::ColumnsMismatch { what, cols, len } => {
+                write!(f, "{what} must be one number for each of {cols} columns but are {len}")
+            }
+            Error::OutOfRange { what, value, range } => {
+                write!(f, "{what} is {value}: it must be {range}")
             }
             Error::Temperature { temperature } => {
                 write!(f, "the temperature is {temperature}: it must be 0 or more")

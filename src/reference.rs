@@ -107,6 +107,25 @@ pub fn entropy(x: &[f32], temperature: f64) -> f64 {
     log1p(parts.rest) + weighted.value() / sum.value()
 }
 
+/// `-sum_c b_c log p_c` in nats, with `p = softmax(x)` and any `b_c` that are not negative: 0 for those that are 0.
+///
+/// # Panics
+///
+/// If `x` and `b` differ in length.
+#[must_use]
+pub fn cross_entropy(x: &[f32], b: &[f64]) -> f64 {
+    assert_eq!(x.len(), b.len());
+    let Some(parts) = parts(x, 1.0) else { return f64::NAN };
+    let mut sum = Sum::default();
+    for (&x, &b) in x.iter().zip(b) {
+        if b != 0.0 {
+            sum.add(b * ((parts.max - f64::from(x)) + log1p(parts.rest)));
+        }
+    }
+    // Of an infinite sum there is no error.
+    if parts.rest.is_nan() || sum.total.is_infinite() { sum.total + parts.rest } else { sum.value() }
+}
+
 /// The distance of `got` from `want`, in units in the last place of an `f32` of `want`'s size; of subnormal ones in steps
 /// of `2^-149`.
 ///
@@ -162,5 +181,7 @@ mod tests {
         assert!((logsumexp(&[1.0; 4]) - (1.0 + 4_f64.ln())).abs() < 1e-15);
         assert!((entropy(&[7.0; 8], 0.3) - 8_f64.ln()).abs() < 1e-15);
         assert_eq!(entropy(&[7.0, f32::NEG_INFINITY], 1.0), 0.0);
+        assert!((cross_entropy(&[7.0; 8], &[0.25; 8]) - 2.0 * 8_f64.ln()).abs() < 1e-15);
+        assert_eq!(cross_entropy(&[7.0, f32::NEG_INFINITY], &[0.5, 0.5]), f64::INFINITY);
     }
 }

@@ -39,12 +39,16 @@ impl Sums {
         Self { others: all, apart: f32::NEG_INFINITY, top: 0.0 }
     }
 
+    /// The sum of all terms: not positive and finite if there is no distribution.
+    #[inline(always)]
+    pub fn total(&self) -> f64 {
+        self.others.sum + self.top
+    }
+
     /// What a row becomes that has no distribution.
     #[inline(always)]
     pub fn degenerate(&self, masked: f32) -> Option<f32> {
-        // Nothing but what is set apart is something.
-        let apart = if self.apart > f32::NEG_INFINITY { 1.0 } else { 0.0 };
-        degenerate(self.others.sum + apart, masked)
+        degenerate(self.total(), masked)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The operations, one a file, and what they share.
 
 mod apart;
+mod cross_entropy;
 mod entropy;
 mod log_softmax;
 mod logsumexp;
@@ -8,10 +9,13 @@ mod normalizer;
 mod one_hot;
 mod options;
 mod softmax;
+mod targets;
 mod temperature;
 
+pub use cross_entropy::{CrossEntropy, Loss, RowLoss, Smoothed};
 pub use entropy::entropy;
 pub use log_softmax::{log_softmax, log_softmax_in_place};
 pub use logsumexp::logsumexp;
 pub use options::{MaskedRows, Softmax};
 pub use softmax::{softmax, softmax_in_place};
+pub use targets::Targets;

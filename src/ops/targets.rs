@@ -1,0 +1,125 @@
+//! What a row of logits is held against: a class, or a probability for each class.
+
+use crate::Error;
+use crate::rows::Rows;
+
+/// The right answers of a batch: the class of each row, or a row of probabilities for each row.
+///
+/// Made of a slice of any integer type, one class a row; or of [`Rows`] of probabilities, one a class.
+///
+/// # Examples
+///
+/// ```
+/// use logits::{Rows, Targets};
+///
+/// let classes = Targets::from(&[3_i64, 0, -100]);
+/// let probabilities = Targets::from(Rows::new(&[0.5, 0.5, 1.0, 0.0], 2)?);
+/// assert_eq!((classes.rows(), probabilities.rows()), (3, 2));
+/// # Ok::<(), logits::Error>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Targets<'a>(pub(super) Kind<'a>);
+
+#[derive(Clone, Copy)]
+pub enum Kind<'a> {
+    Classes(Classes<'a>),
+    Probabilities(Rows<'a>),
+}
+
+macro_rules! classes {
+    ($($variant:ident $integer:ty),*) => {
+        /// A class for each row.
+        #[derive(Clone, Copy)]
+        pub enum Classes<'a> {
+            $($variant(&'a [$integer]),)*
+        }
+
+        impl Classes<'_> {
+            #[inline(always)]
+            fn len(self) -> usize {
+                match self {
+                    $(Classes::$variant(classes) => classes.len(),)*
+                }
+            }
+
+            /// The class of a row.
+            #[inline(always)]
+            pub fn get(self, row: usize) -> i128 {
+                match self {
+                    $(Classes::$variant(classes) => classes[row] as i128,)*
+                }
+            }
+        }
+
+        $(
+            impl<'a> From<&'a [$integer]> for Targets<'a> {
+                fn from(classes: &'a [$integer]) -> Self {
+                    Self(Kind::Classes(Classes::$variant(classes)))
+                }
+            }
+
+            impl<'a, const N: usize> From<&'a [$integer; N]> for Targets<'a> {
+                fn from(classes: &'a [$integer; N]) -> Self {
+                    Self::from(&classes[..])
+                }
+            }
+
+            #[cfg(feature = "std")]
+            impl<'a> From<&'a std::vec::Vec<$integer>> for Targets<'a> {
+                fn from(classes: &'a std::vec::Vec<$integer>) -> Self {
+                    Self::from(&classes[..])
+                }
+            }
+        )*
+    };
+}
+
+classes! {
+    I8 i8, I16 i16, I32 i32, I64 i64, Isize isize, U8 u8, U16 u16, U32 u32, U64 u64, Usize usize
+}
+
+impl<'a> From<Rows<'a>> for Targets<'a> {
+    fn from(probabilities: Rows<'a>) -> Self {
+        Self(Kind::Probabilities(probabilities))
+    }
+}
+
+impl Targets<'_> {
+    /// Of how many rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        match self.0 {
+            Kind::Classes(classes) => classes.len(),
+            Kind::Probabilities(rows) => rows.rows(),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::TargetsMismatch`] if these are not the targets of so many rows and classes, [`Error::Target`] if one is not a
+    /// class and not ignored.
+    pub(super) fn check(&self, rows: usize, classes: usize, ignored: Option<i64>) -> Result<(), Error> {
+        let targets = match self.0 {
+            Kind::Classes(targets) => {
+                if targets.len() == rows {
+                    for row in 0..rows {
+                        let target = targets.get(row);
+                        let is_ignored = ignored.is_some_and(|ignored| target == i128::from(ignored));
+                        if !is_ignored && !usize::try_from(target).is_ok_and(|class| class < classes) {
+                            return Err(Error::Target { row, target, classes });
+                        }
+                    }
+                    return Ok(());
+                }
+                (targets.len(), None)
+            }
+            Kind::Probabilities(targets)
+                if targets.rows() == rows && (targets.cols() == classes || rows == 0) =>
+            {
+                return Ok(());
+            }
+            Kind::Probabilities(targets) => (targets.rows(), Some(targets.cols())),
+        };
+        Err(Error::TargetsMismatch { rows, classes, targets })
+    }
+}

@@ -1,0 +1,368 @@
+//! Cross-entropy against PyTorch's table and against the definition in f64, and what it says of bad input.
+
+mod common;
+
+use common::*;
+use logits::{CrossEntropy, Engine, Error, Loss, RowLoss, Rows, Smoothed, Targets, reference};
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// Of any loss; derived in the source.
+const MAX_RELATIVE: f64 = 4e-7;
+
+/// The cases that PyTorch has computed.
+fn cases() -> Vec<Value> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tables/cross_entropy.json");
+    let mut table: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    table["cases"].as_array_mut().map(std::mem::take).unwrap()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| value.as_str().unwrap().parse().unwrap())
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(number).collect()
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    numbers(value).into_iter().map(|x| x as f32).collect()
+}
+
+/// A case as arguments.
+struct Case {
+    name: String,
+    cols: usize,
+    logits: Vec<f32>,
+    classes: Option<Vec<i64>>,
+    probabilities: Vec<f32>,
+    weights: Option<Vec<f32>>,
+    value: Value,
+}
+
+impl Case {
+    fn new(value: Value) -> Self {
+        let classes = value.get("targets").filter(|targets| !targets.is_null());
+        Self {
+            name: value["name"].as_str().unwrap().to_owned(),
+            cols: value["cols"].as_u64().unwrap() as usize,
+            logits: floats(&value["logits"]),
+            probabilities: if classes.is_none() { floats(&value["probabilities"]) } else { Vec::new() },
+            classes: classes
+                .map(|targets| targets.as_array().unwrap().iter().map(|t| t.as_i64().unwrap()).collect()),
+            weights: Some(&value["weights"]).filter(|weights| !weights.is_null()).map(floats),
+            value,
+        }
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        Rows::new(&self.logits, self.cols).unwrap()
+    }
+
+    fn targets(&self) -> Targets<'_> {
+        match &self.classes {
+            Some(classes) => Targets::from(classes),
+            None => Targets::from(Rows::new(&self.probabilities, self.cols).unwrap()),
+        }
+    }
+
+    fn options(&self) -> CrossEntropy<'_> {
+        let mut options = CrossEntropy::default();
+        options.ignore_index = self.value["ignore_index"].as_i64();
+        options.label_smoothing = number(&self.value["label_smoothing"]);
+        options.weights = self.weights.as_deref();
+        options.z_loss = self.value["z_loss"].as_f64().unwrap_or(0.0);
+        options
+    }
+
+    /// Whether PyTorch multiplies 0 by infinity, or by NaN: there a class of weight 0 counts for nothing here.
+    fn departs(&self) -> bool {
+        ["losses are NaN", "its loss is NaN"].iter().any(|what| self.name.contains(what))
+    }
+}
+
+/// Whether a number is right; PyTorch itself is so only within some `2^-52` of its largest terms.
+fn agrees(got: f64, want: f64, absolute: f64) -> bool {
+    got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= MAX_RELATIVE * want.abs() + absolute
+}
+
+#[test]
+fn pytorch_says_the_same() {
+    let mut departures = 0;
+    for case in cases().into_iter().map(Case::new) {
+        if !case.value["softcap"].is_null() {
+            continue;
+        }
+        for engine in engines() {
+            let mut rows = vec![RowLoss::default(); case.rows().rows()];
+            let loss =
+                engine.cross_entropy_with(case.rows(), case.targets(), &case.options(), &mut rows).unwrap();
+            if case.departs() {
+                departures += 1;
+                assert!(!loss.sum.is_nan(), "{}: {loss:?}", case.name);
+                continue;
+            }
+            let context = format!("{}, {}: {loss:?} {rows:?}", engine.isa(), case.name);
+            // The square of logsumexp has its error twice.
+            let absolute = if case.value["z_loss"].is_null() { 1e-14 } else { 1e-6 };
+            for (row, want) in rows.iter().zip(numbers(&case.value["losses"])) {
+                assert!(agrees(row.loss, want, absolute), "{context}: {want}");
+            }
+            assert!(agrees(loss.sum, number(&case.value["sum"]), absolute), "{context}");
+            assert!(agrees(loss.mean(), number(&case.value["mean"]), absolute), "{context}");
+        }
+    }
+    assert!(departures > 0);
+}
+
+/// What each class of a row counts.
+fn coefficients(
+    options: &CrossEntropy<'_>,
+    class: Option<usize>,
+    probabilities: &[f32],
+    cols: usize,
+) -> Vec<f64> {
+    let over = cols as f64;
+    let smoothing = match options.smoothed {
+        Smoothed::Others => options.label_smoothing * over / (over - 1.0).max(1.0),
+        _ => options.label_smoothing,
+    };
+    (0..cols)
+        .map(|c| {
+            let q =
+                class.map_or_else(|| f64::from(probabilities[c]), |class| f64::from(u8::from(c == class)));
+            let weight = options.weights.map_or(1.0, |weights| f64::from(weights[c]));
+            weight * ((1.0 - smoothing) * q + smoothing / over)
+        })
+        .collect()
+}
+
+fn relative_error(got: f64, want: f64) -> f64 {
+    if got == want || got.is_nan() && want.is_nan() {
+        0.0
+    } else if (got - want).is_finite() {
+        // Below the smallest term there is nothing.
+        (got - want).abs() / want.abs().max(1e-50)
+    } else {
+        f64::INFINITY
+    }
+}
+
+/// Every option on every named row, in rows of several segments as well.
+#[test]
+fn losses_of_named_rows_are_within_the_derived_bound() {
+    for engine in engines() {
+        let mut most = 0.0_f64;
+        for len in LENGTHS.into_iter().chain([70_001]) {
+            if len > 9000 && engine.isa() == logits::Isa::Scalar {
+                continue;
+            }
+            let mut random = Random(len as u64);
+            let mut probabilities: Vec<f32> = (0..len).map(|_| random.unit() as f32).collect();
+            let total: f32 = probabilities.iter().sum();
+            probabilities.iter_mut().for_each(|p| *p = if *p < 0.2 { 0.0 } else { *p / total });
+            let weights: Vec<f32> = (0..len).map(|i| (i % 3) as f32 * 0.7).collect();
+            for (name, x) in named_rows(len) {
+                let best = (0..len).fold(0, |best, i| if x[i] > x[best] { i } else { best });
+                for (i, class) in [best, len / 2, 0].into_iter().enumerate() {
+                    for smoothing in [0.0, 0.1, 1.0] {
+                        let mut options = CrossEntropy::default();
+                        options.label_smoothing = smoothing;
+                        options.weights = (len % 2 == 1).then_some(&weights);
+                        options.smoothed = if i == 1 { Smoothed::Others } else { Smoothed::All };
+                        if options.smoothed == Smoothed::Others && smoothing == 1.0 {
+                            continue;
+                        }
+                        let b = coefficients(&options, Some(class), &probabilities, len);
+                        let (rows, mut out) = (Rows::new(&x, len).unwrap(), [RowLoss::default()]);
+                        let targets = [class];
+                        engine.cross_entropy_with(rows, &targets, &options, &mut out).unwrap();
+                        let error = relative_error(out[0].loss, reference::cross_entropy(&x, &b));
+                        assert!(
+                            error < MAX_RELATIVE,
+                            "{}: {name}, {len}, {smoothing}: {error}",
+                            engine.isa()
+                        );
+                        most = most.max(error);
+                        if i == 0 {
+                            let b = coefficients(&options, None, &probabilities, len);
+                            let targets = Rows::new(&probabilities, len).unwrap();
+                            engine.cross_entropy_with(rows, targets, &options, &mut out).unwrap();
+                            let want = reference::cross_entropy(&x, &b);
+                            let error = relative_error(out[0].loss, want);
+                            assert!(
+                                error < MAX_RELATIVE,
+                                "{}: {name}, {len}, {smoothing}, probabilities: {} {want}",
+                                engine.isa(),
+                                out[0].loss
+                            );
+                            most = most.max(error);
+                        }
+                    }
+                }
+            }
+        }
+        println!("{:8} {most:.3e}", engine.isa());
+    }
+}
+
+fn any_logit() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        6 => -20.0_f32..20.0,
+        2 => -300.0_f32..300.0,
+        1 => Just(f32::NEG_INFINITY),
+        1 => prop_oneof![Just(f32::NAN), Just(f32::INFINITY), Just(1e30_f32)],
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    /// A batch of any size gives what its rows give alone, on one thread or several and on every fused instruction set.
+    #[test]
+    fn a_batch_is_its_rows(
+        cols in prop_oneof![1_usize..20, 20_usize..300],
+        cells in proptest::collection::vec(any_logit(), 40 * 300),
+        smoothing in prop_oneof![2 => Just(0.0), 1 => 0.0..1.0_f64],
+        weighted in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Random(seed);
+        let rows = 1 + random.below(40);
+        let x = &cells[..rows * cols];
+        let classes: Vec<i64> =
+            (0..rows).map(|_| if random.below(5) == 0 { -100 } else { random.below(cols) as i64 }).collect();
+        let weights: Vec<f32> = (0..cols).map(|_| random.uniform(0.0, 2.0)).collect();
+        let mut options = CrossEntropy::default();
+        options.label_smoothing = smoothing;
+        options.weights = weighted.then_some(&weights);
+        options.z_loss = if smoothing > 0.5 { 1e-4 } else { 0.0 };
+        let bits = |row: &RowLoss| [row.loss.to_bits(), row.weight.to_bits(), row.logsumexp.to_bits()];
+        let mut want = None;
+        for engine in fused() {
+            let mut together = vec![RowLoss::default(); rows];
+            let total =
+                engine.cross_entropy_with(Rows::new(x, cols).unwrap(), &classes, &options, &mut together).unwrap();
+            let mut sum = Loss::default();
+            for row in 0..rows {
+                let mut alone = [RowLoss { loss: -7.0, ..Default::default() }];
+                let x = Rows::new(&x[row * cols..][..cols], cols).unwrap();
+                let loss = engine.cross_entropy_with(x, &classes[row..=row], &options, &mut alone).unwrap();
+                prop_assert_eq!(bits(&alone[0]), bits(&together[row]), "{} row {}", engine.isa(), row);
+                sum = sum.merge(loss);
+            }
+            prop_assert_eq!(sum.sum.to_bits(), total.sum.to_bits());
+            prop_assert_eq!((sum.weight, sum.count), (total.weight, total.count));
+            let bits: Vec<_> = together.iter().map(bits).collect();
+            prop_assert_eq!(want.get_or_insert_with(|| bits.clone()), &bits, "{}", engine.isa());
+        }
+    }
+}
+
+/// Rows of many segments over threads.
+#[test]
+fn threads_do_not_show() {
+    let (rows, cols) = (3, 300_000);
+    let mut random = Random(1);
+    let x: Vec<f32> = (0..rows * cols).map(|_| random.uniform(-40.0, 40.0)).collect();
+    let mut options = CrossEntropy::default();
+    options.label_smoothing = 0.1;
+    let classes = [7_u32, 299_999, 4096];
+    let run = |engine: Engine| {
+        let mut out = [RowLoss::default(); 3];
+        engine.cross_entropy_with(Rows::new(&x, cols).unwrap(), &classes, &options, &mut out).unwrap();
+        out
+    };
+    let want = run(Engine::new().serial());
+    for threads in 1..=5 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool.install(|| run(Engine::new())), want, "{threads} threads");
+    }
+}
+
+#[test]
+fn every_integer_is_a_class() {
+    let x = [0.0, 1.0, 2.0, 5.0, 6.0, 7.0];
+    let x = Rows::new(&x, 3).unwrap();
+    let mut out = [RowLoss::default(); 2];
+    let want = Engine::new().cross_entropy(x, &[2_i64, 1], &mut out).unwrap();
+    macro_rules! same {
+        ($($integer:ty)*) => {
+            $(assert_eq!(Engine::new().cross_entropy(x, &[2 as $integer, 1], &mut out).unwrap(), want);)*
+        };
+    }
+    same!(i8 i16 i32 i64 isize u8 u16 u32 u64 usize);
+    let one_hot = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0];
+    let loss = Engine::new().cross_entropy(x, Rows::new(&one_hot, 3).unwrap(), &mut out).unwrap();
+    assert!((loss.sum / want.sum - 1.0).abs() < 1e-6 && loss.count == 2);
+}
+
+#[test]
+fn nobody_counts_and_means_something() {
+    let mut out = [RowLoss { loss: 3.0, weight: 3.0, logsumexp: 3.0 }];
+    let loss =
+        Engine::new().cross_entropy(Rows::new(&[f32::NAN, 1.0], 2).unwrap(), &[-100], &mut out).unwrap();
+    assert_eq!((loss, out[0]), (Loss::default(), RowLoss::default()));
+    assert!(loss.mean().is_nan());
+    assert_eq!(loss.mean_or(0.0), 0.0);
+}
+
+/// Before anything is written.
+#[test]
+fn what_is_wrong_is_named() {
+    let x = [0.0; 6];
+    let x = Rows::new(&x, 3).unwrap();
+    let before = RowLoss { loss: -7.0, weight: -7.0, logsumexp: -7.0 };
+    let said = |targets: Targets<'_>, options: CrossEntropy<'_>, len: usize| -> String {
+        let mut out = vec![before; len];
+        let error: Error = Engine::new().cross_entropy_with(x, targets, &options, &mut out).unwrap_err();
+        assert!(out.iter().all(|row| *row == before), "something has been written");
+        error.to_string()
+    };
+    let plain = CrossEntropy::default();
+    let with = |change: &dyn Fn(&mut CrossEntropy<'static>)| {
+        let mut options = CrossEntropy::default();
+        change(&mut options);
+        options
+    };
+    let good = Targets::from(&[0, 1]);
+    assert_eq!(
+        said(Targets::from(&[0, 3]), plain, 2),
+        "the target of row 1 is 3, which is none of the 3 classes"
+    );
+    assert_eq!(
+        said(Targets::from(&[-1_i8, 3]), plain, 2),
+        "the target of row 0 is -1, which is none of the 3 classes"
+    );
+    assert_eq!(
+        said(Targets::from(&[u64::MAX, 0]), plain, 2),
+        "the target of row 0 is 18446744073709551615, which is none of the 3 classes"
+    );
+    assert_eq!(said(Targets::from(&[0]), plain, 2), "there are 2 rows of logits but 1 targets");
+    assert_eq!(
+        said(Targets::from(Rows::new(&[0.0; 8], 4).unwrap()), plain, 2),
+        "the logits are 2 x 3 (rows x classes) but their target probabilities are 2 x 4"
+    );
+    assert_eq!(said(good, plain, 1), "the output takes one number for each of 2 rows but holds 1");
+    assert_eq!(
+        said(good, with(&|o| o.weights = Some(&[1.0])), 2),
+        "weights must be one number for each of 3 columns but are 1"
+    );
+    assert_eq!(
+        said(good, with(&|o| o.weights = Some(&[1.0, -2.0, 1.0])), 2),
+        "a class weight is -2: it must be 0 or more, and finite"
+    );
+    assert_eq!(
+        said(good, with(&|o| o.label_smoothing = 1.5), 2),
+        "the label smoothing is 1.5: it must be from 0 to 1"
+    );
+    assert_eq!(
+        said(good, with(&|o| o.z_loss = f64::NAN), 2),
+        "the z-loss is NaN: it must be 0 or more, and finite"
+    );
+    // -100 is ignored unless one asks for something else.
+    assert_eq!(
+        said(Targets::from(&[-100, 0]), with(&|o| o.ignore_index = None), 2),
+        "the target of row 0 is -100, which is none of the 3 classes"
+    );
+}
