@@ -61,6 +61,13 @@ pub enum Error {
         /// How many classes there are.
         classes: usize,
     },
+    /// Two inputs that belong together differ in their number of rows or columns.
+    ShapesDiffer {
+        /// What they are.
+        what: [&'static str; 2],
+        /// Rows and columns of each.
+        shapes: [(usize, usize); 2],
+    },
     /// Something that takes one number for each column has another length.
     ColumnsMismatch {
         /// What it is.
@@ -129,6 +136,11 @@ impl fmt::Display for Error {
             Error::Target { row, target, classes } => {
                 write!(f, "the target of row {row} is {target}, which is none of the {classes} classes")
             }
+            Error::ShapesDiffer { what, shapes: [first, second] } => write!(
+                f,
+                "{} are {} x {} (rows x columns) but {} are {} x {}",
+                what[0], first.0, first.1, what[1], second.0, second.1
+            ),
             Error::ColumnsMismatch { what, cols, len } => {
                 write!(f, "{what} must be one number for each of {cols} columns but are {len}")
             }

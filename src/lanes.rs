@@ -200,6 +200,85 @@ pub fn map<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map: i
     *span = held;
 }
 
+/// The same vectors, of which the first begins `at` so many elements, with another value in one place, if that is there.
+#[inline(always)]
+pub fn with<S: Simd, const N: usize>(
+    s: S,
+    at: usize,
+    mut lanes: [S::F32; N],
+    place: Option<usize>,
+    value: f32,
+) -> [S::F32; N] {
+    if let Some(after) = place.and_then(|place| place.checked_sub(at))
+        && after < N * LANES
+    {
+        for (i, vector) in lanes.iter_mut().enumerate() {
+            let mut array = vector.to_array();
+            if let Some(lane) = after.checked_sub(i * LANES).and_then(|lane| array.get_mut(lane)) {
+                *lane = value;
+                *vector = s.load(&array);
+            }
+        }
+    }
+    lanes
+}
+
+/// `x` in lanes where a factor is not 0: a product with nothing is nothing, also if `x` is not finite.
+#[inline(always)]
+pub fn unless_zero<S: Simd>(s: S, factor: S::F32, x: S::F32) -> S::F32 {
+    let zero = s.splat(0.0);
+    factor.equals(zero).select(zero, x)
+}
+
+/// What happens to each vector of a span, given those at the same place in other spans.
+pub trait Zip<S: Simd, const OTHERS: usize> {
+    /// For vectors of which the first begins `at` so many elements.
+    fn apply<const N: usize>(
+        &self,
+        s: S,
+        at: usize,
+        lanes: [S::F32; N],
+        others: [[S::F32; N]; OTHERS],
+    ) -> [S::F32; N];
+}
+
+/// Replaces each element, given those of other spans of the same length.
+#[inline(always)]
+pub fn zip<S: Simd, E: Element, const OTHERS: usize>(
+    s: S,
+    span: &mut impl Span<E>,
+    mut others: [Read<'_, E>; OTHERS],
+    fill: f32,
+    zip: impl Zip<S, OTHERS>,
+) {
+    // As in `map`.
+    let (mut held, mut at) = (mem::take(span), 0);
+    while let Some(x) = held.rest().front::<S, 2>(s) {
+        let y = zip.apply(s, at, x, pairs(s, &mut others));
+        held.put::<S, 2>(y);
+        at += 2 * LANES;
+    }
+    if let Some(x) = held.rest().pair(s, fill) {
+        let y = zip.apply(s, at, x, pairs(s, &mut others));
+        held.put_pair::<S>(y);
+    }
+    *span = held;
+}
+
+/// The next two vectors of each span, with zeros behind its end.
+#[inline(always)]
+fn pairs<S: Simd, E: Element, const SPANS: usize>(
+    s: S,
+    spans: &mut [Read<'_, E>; SPANS],
+) -> [[S::F32; 2]; SPANS] {
+    let mut pairs = [[s.splat(0.0); 2]; SPANS];
+    for (pair, span) in pairs.iter_mut().zip(spans) {
+        *pair = span.pair(s, 0.0).expect("spans of one length");
+        span.put_pair::<S>(*pair);
+    }
+    pairs
+}
+
 /// The largest number in each of some vectors.
 #[inline(always)]
 pub fn maxima<S: Simd, const N: usize>(s: S, vectors: &[[f32; LANES]; N]) -> [f32; N] {

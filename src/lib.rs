@@ -113,7 +113,7 @@ pub use batch::Engine;
 pub use element::Element;
 pub use error::Error;
 pub use ops::{
-    CrossEntropy, Loss, MaskedRows, RowLoss, Smoothed, Softmax, Targets, entropy, log_softmax,
+    CrossEntropy, Loss, MaskedRows, Reduction, RowLoss, Smoothed, Softmax, Targets, entropy, log_softmax,
     log_softmax_in_place, logsumexp, softmax, softmax_in_place,
 };
 pub use rows::{Rows, RowsMut};

@@ -126,6 +126,58 @@ pub fn cross_entropy(x: &[f32], b: &[f64]) -> f64 {
     if parts.rest.is_nan() || sum.total.is_infinite() { sum.total + parts.rest } else { sum.value() }
 }
 
+/// `sum_i p_i v_i` with `p = softmax(x / T)`; what has no probability does not count.
+///
+/// # Panics
+///
+/// If `x` and `values` differ in length.
+#[must_use]
+pub fn expected_value(x: &[f32], values: &[f32], temperature: f64) -> f64 {
+    assert_eq!(x.len(), values.len());
+    let Some(parts) = parts(x, temperature) else { return f64::NAN };
+    let (mut weighted, mut sum) = (Sum::default(), Sum::default());
+    for (&x, &value) in x.iter().zip(values) {
+        let term = exp((f64::from(x) - parts.max) / temperature);
+        sum.add(term);
+        if term > 0.0 {
+            weighted.add(term * f64::from(value));
+        }
+    }
+    weighted.value() / sum.value()
+}
+
+/// The gradient of softmax, `p_i (g_i - sum_j p_j g_j)`.
+///
+/// # Panics
+///
+/// If lengths differ.
+pub fn softmax_backward(p: &[f32], g: &[f32], out: &mut [f64]) {
+    assert!(p.len() == g.len() && p.len() == out.len());
+    let mut sum = Sum::default();
+    for (&p, &g) in p.iter().zip(g) {
+        sum.add(f64::from(p) * f64::from(g));
+    }
+    for ((&p, &g), out) in p.iter().zip(g).zip(out) {
+        *out = f64::from(p) * (f64::from(g) - sum.value());
+    }
+}
+
+/// The gradient of log-softmax, `g_i - exp(y_i) sum_j g_j`.
+///
+/// # Panics
+///
+/// If lengths differ.
+pub fn log_softmax_backward(y: &[f32], g: &[f32], out: &mut [f64]) {
+    assert!(y.len() == g.len() && y.len() == out.len());
+    let mut sum = Sum::default();
+    for &g in g {
+        sum.add(f64::from(g));
+    }
+    for ((&y, &g), out) in y.iter().zip(g).zip(out) {
+        *out = f64::from(g) - exp(f64::from(y)) * sum.value();
+    }
+}
+
 /// The distance of `got` from `want`, in units in the last place of an `f32` of `want`'s size; of subnormal ones in steps
 /// of `2^-149`.
 ///

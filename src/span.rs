@@ -85,6 +85,20 @@ impl<'a, E: Element> Read<'a, E> {
         self.vectors.is_empty() && self.tail.is_empty()
     }
 
+    /// One of the elements.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such element.
+    #[inline(always)]
+    pub fn get(self, i: usize) -> f32 {
+        let element = match self.vectors.get(i / LANES) {
+            Some(vector) => vector[i % LANES],
+            None => self.tail[i - self.vectors.len() * LANES],
+        };
+        element.to_f32()
+    }
+
     /// The first vectors, if there are as many.
     #[inline(always)]
     pub fn front<S: Simd, const N: usize>(self, s: S) -> Option<[S::F32; N]> {

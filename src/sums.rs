@@ -8,7 +8,7 @@
 use core::mem;
 
 use crate::element::Element;
-use crate::lanes::{Map, map};
+use crate::lanes::{Map, map, unless_zero};
 use crate::simd::{F32, F64, HALF, LANES, Simd, sum_of_halves};
 use crate::span::{Read, Span, Write};
 
@@ -243,6 +243,47 @@ pub fn sums_of<S: Simd, E: Element, const SPANS: usize, const SUMS: usize>(
         *sum = total.reduce_add();
     }
     sums
+}
+
+/// Terms in `f64`: products of two floats, say, which are exact there.
+pub trait WideTerms<S: Simd, const SPANS: usize, const SUMS: usize> {
+    fn apply<const N: usize>(&mut self, s: S, lanes: [[S::F32; N]; SPANS]) -> [[S::F64; N]; SUMS];
+}
+
+/// The same for terms in `f64`, of which no group is added before.
+#[inline(always)]
+pub fn wide_sums_of<S: Simd, E: Element, const SPANS: usize, const SUMS: usize>(
+    s: S,
+    mut spans: [Read<'_, E>; SPANS],
+    fill: [f32; SPANS],
+    terms: &mut impl WideTerms<S, SPANS, SUMS>,
+) -> [f64; SUMS] {
+    let mut totals = [s.zero_f64(); SUMS];
+    while let Some(x) = pairs(s, &mut spans, fill) {
+        let terms = terms.apply(s, x);
+        for i in 0..SUMS {
+            totals[i] = totals[i] + (terms[i][0] + terms[i][1]);
+        }
+    }
+    let mut sums = [0.0; SUMS];
+    for (sum, total) in sums.iter_mut().zip(totals) {
+        *sum = total.reduce_add();
+    }
+    sums
+}
+
+/// The products of two spans' elements: 0 where the first is.
+pub struct Products;
+
+impl<S: Simd> WideTerms<S, 2, 1> for Products {
+    #[inline(always)]
+    fn apply<const N: usize>(&mut self, s: S, [a, b]: [[S::F32; N]; 2]) -> [[S::F64; N]; 1] {
+        let mut products = [s.zero_f64(); N];
+        for i in 0..N {
+            products[i] = a[i].widen() * unless_zero(s, a[i], b[i]).widen();
+        }
+        [products]
+    }
 }
 
 /// The next two vectors of each span.

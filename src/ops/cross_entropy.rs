@@ -16,16 +16,15 @@
 
 use crate::batch::Engine;
 use crate::error::Error;
-use crate::lanes;
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
-use crate::simd::{F32, Mask, Simd};
-use crate::span::{Read, Span};
-use crate::sums::{self, Terms};
+use crate::simd::Simd;
+use crate::span::Span;
 
-use super::apart::{Log, NarrowSums, Sums};
-use super::targets::{Kind, Targets};
+use super::apart::{Log, NarrowSums};
+use super::losses::{Known, Losses, Spread, Target};
+use super::targets::Targets;
 use super::temperature::Unit;
 
 /// Options of [`Engine::cross_entropy_with`]; the defaults are the plain operation.
@@ -189,8 +188,8 @@ impl Engine {
         options: &CrossEntropy<'_>,
         out: &mut [RowLoss],
     ) -> Result<Loss, Error> {
-        let losses = Losses::new(x, targets.into(), options)?;
-        self.reduce(x, out, &losses)?;
+        let losses = Losses::new((x.rows(), x.cols()), targets.into(), options)?;
+        self.reduce(x, out, &OfRows { x, losses })?;
         let mut loss = Loss::default();
         for (row, result) in out.iter().enumerate() {
             let count = usize::from(!matches!(losses.target(row), Target::Ignored));
@@ -201,278 +200,37 @@ impl Engine {
 }
 
 /// The operation.
-struct Losses<'a> {
+struct OfRows<'a> {
     x: Rows<'a>,
-    targets: Targets<'a>,
-    ignored: Option<i64>,
-    weights: Option<&'a [f32]>,
-    z_loss: f64,
-    /// `1 - a`, and `a/C`; where the target has less of what is spread, for both.
-    kept: f64,
-    share: f64,
+    losses: Losses<'a>,
 }
 
-/// What a row is held against.
-enum Target {
-    Class(usize),
-    Probabilities,
-    Ignored,
-}
-
-impl<'a> Losses<'a> {
-    fn new(x: Rows<'a>, targets: Targets<'a>, options: &CrossEntropy<'a>) -> Result<Self, Error> {
-        let CrossEntropy { ignore_index, label_smoothing, smoothed, weights, z_loss } = *options;
-        let classes = x.cols();
-        targets.check(x.rows(), classes, ignore_index)?;
-        in_range("the label smoothing", label_smoothing, "from 0 to 1", label_smoothing <= 1.0)?;
-        in_range("the z-loss", z_loss, "0 or more, and finite", z_loss < f64::INFINITY)?;
-        if let Some(weights) = weights {
-            if weights.len() != classes && x.rows() > 0 {
-                return Err(Error::ColumnsMismatch { what: "weights", cols: classes, len: weights.len() });
-            }
-            for &weight in weights {
-                in_range(
-                    "a class weight",
-                    f64::from(weight),
-                    "0 or more, and finite",
-                    weight < f32::INFINITY,
-                )?;
-            }
-        }
-        let all = classes as f64;
-        let spread = match smoothed {
-            Smoothed::All => label_smoothing,
-            // Of one class there are no others.
-            Smoothed::Others => label_smoothing * all / (all - 1.0).max(1.0),
-        };
-        Ok(Self {
-            x,
-            targets,
-            ignored: ignore_index,
-            weights,
-            z_loss,
-            kept: 1.0 - spread,
-            share: spread / all,
-        })
-    }
-
-    #[inline(always)]
-    fn target(&self, row: usize) -> Target {
-        match self.targets.0 {
-            Kind::Probabilities(_) => Target::Probabilities,
-            Kind::Classes(classes) => {
-                let class = classes.get(row);
-                if self.ignored.is_some_and(|ignored| class == i128::from(ignored)) {
-                    Target::Ignored
-                } else {
-                    Target::Class(class as usize)
-                }
-            }
-        }
-    }
-
-    /// Whether anything but one logit and the normaliser counts.
-    #[inline(always)]
-    fn is_plain(&self) -> bool {
-        self.share == 0.0 && matches!(self.targets.0, Kind::Classes(_))
-    }
-
+impl OfRows<'_> {
     #[inline(always)]
     fn loss(&self, row: usize, log: Log, sum: f64, spread: &Spread) -> RowLoss {
+        let losses = &self.losses;
         // The logarithm of what is not a sum may be anything; and there is but one NaN.
         let pivot = f64::from(log.pivot);
         let rest = if sum > 0.0 && sum < f64::INFINITY { log.rest } else { f64::NAN };
-        let (mut loss, mut weight) = (0.0, 1.0);
-        match self.target(row) {
+        let mut loss = match losses.target(row) {
             Target::Ignored => return RowLoss::default(),
-            Target::Probabilities => loss += spread.target.loss(self.kept, spread.pivot, pivot, rest),
-            Target::Class(class) => {
-                weight = self.weights.map_or(1.0, |weights| f64::from(weights[class]));
-                let kept = self.kept * weight;
-                if kept != 0.0 {
-                    loss += kept * ((pivot - f64::from(self.x.row(row)[class])) + rest);
-                }
-            }
-        }
-        loss += spread.classes.loss(self.share, spread.pivot, pivot, rest);
+            Target::Probabilities => spread.target.loss(losses.kept, spread.pivot, pivot, rest),
+            Target::Class(class) => match losses.kept * losses.weight(class) {
+                0.0 => 0.0,
+                kept => kept * ((pivot - f64::from(self.x.row(row)[class])) + rest),
+            },
+        };
+        loss += spread.classes.loss(losses.share, spread.pivot, pivot, rest);
         let logsumexp = pivot + rest;
-        if self.z_loss != 0.0 {
-            loss += self.z_loss * logsumexp * logsumexp;
+        if losses.z_loss != 0.0 {
+            loss += losses.z_loss * logsumexp * logsumexp;
         }
-        RowLoss { loss: if rest.is_nan() { f64::NAN } else { loss }, weight, logsumexp }
+        let loss = if rest.is_nan() { f64::NAN } else { loss };
+        RowLoss { loss, weight: losses.weight_of_row(row), logsumexp }
     }
 }
 
-fn in_range(what: &'static str, value: f64, range: &'static str, is_below: bool) -> Result<(), Error> {
-    if value >= 0.0 && is_below { Ok(()) } else { Err(Error::OutOfRange { what, value, range }) }
-}
-
-/// What is known of some segments.
-#[derive(Clone, Copy, Default)]
-struct Known {
-    sums: Sums,
-    spread: Spread,
-}
-
-/// What more than one class of some segments has a part in.
-#[derive(Clone, Copy)]
-struct Spread {
-    /// The maximum; or -inf.
-    pivot: f32,
-    /// With `b_c` the probabilities of the target, and with the classes' weights, or 1.
-    target: Weighted,
-    classes: Weighted,
-}
-
-/// `sum_c b_c`, and `sum_c b_c (pivot - x_c)`.
-#[derive(Clone, Copy, Default)]
-struct Weighted {
-    mass: f64,
-    distance: f64,
-}
-
-/// Of nothing.
-impl Default for Spread {
-    fn default() -> Self {
-        Self { pivot: f32::NEG_INFINITY, target: Weighted::default(), classes: Weighted::default() }
-    }
-}
-
-impl Weighted {
-    /// `factor sum_c b_c (log - x_c)`, with the logarithm of the normaliser in two.
-    #[inline(always)]
-    fn loss(self, factor: f64, pivot: f32, log_pivot: f64, rest: f64) -> f64 {
-        // Where nothing counts distances may be infinite.
-        if factor == 0.0 || self.mass == 0.0 && self.distance == 0.0 {
-            return 0.0;
-        }
-        factor * (self.distance + self.mass * ((log_pivot - f64::from(pivot)) + rest))
-    }
-
-    fn merge(self, smaller: Self, distance: f64) -> Self {
-        // From nothing there is no distance but an infinite one.
-        let moved = if distance.is_finite() { smaller.mass * distance } else { 0.0 };
-        Self { mass: self.mass + smaller.mass, distance: self.distance + (smaller.distance + moved) }
-    }
-}
-
-impl Spread {
-    fn merge(self, other: Self) -> Self {
-        let (larger, smaller) = if other.pivot > self.pivot { (other, self) } else { (self, other) };
-        let distance = f64::from(larger.pivot) - f64::from(smaller.pivot);
-        Self {
-            pivot: larger.pivot,
-            target: larger.target.merge(smaller.target, distance),
-            classes: larger.classes.merge(smaller.classes, distance),
-        }
-    }
-}
-
-impl Losses<'_> {
-    #[inline(always)]
-    fn spread<S: Simd>(&self, s: S, origin: Origin, segment: Read<'_, f32>) -> Spread {
-        let max = lanes::max_reduce(s, segment);
-        // Of a row without a distribution nothing of this is needed; of a masked segment it is 0 or infinite.
-        let pivot = if max.is_finite() { max } else { 0.0 };
-        let columns = origin.at..origin.at + segment.len();
-        let weights = self.weights.map(|weights| Read::new(&weights[columns.clone()]));
-        let (pivot_lanes, mut spread) = (s.splat(pivot), Spread { pivot, ..Spread::default() });
-        let weighted = |[distance, mass]: [f64; 2]| Weighted { mass, distance };
-        if let Kind::Probabilities(rows) = self.targets.0 {
-            let target = Read::new(&rows.row(origin.row)[columns]);
-            spread.target = weighted(match weights {
-                None => sums::sums_of(s, [segment, target], [pivot, 0.0], &mut ByOne { pivot: pivot_lanes }),
-                Some(weights) => {
-                    let spans = [segment, target, weights];
-                    sums::sums_of(s, spans, [pivot, 0.0, 0.0], &mut ByTwo { pivot: pivot_lanes })
-                }
-            });
-        }
-        if self.share != 0.0 {
-            spread.classes = match weights {
-                None => {
-                    let [distance] = sums::sums_of(s, [segment], [pivot], &mut ByNone { pivot: pivot_lanes });
-                    Weighted { mass: segment.len() as f64, distance }
-                }
-                Some(weights) => weighted(sums::sums_of(
-                    s,
-                    [segment, weights],
-                    [pivot, 0.0],
-                    &mut ByOne { pivot: pivot_lanes },
-                )),
-            };
-        }
-        if max == f32::NEG_INFINITY {
-            // No distance from it but an infinite one.
-            spread.pivot = max;
-            for weighted in [&mut spread.target, &mut spread.classes] {
-                weighted.mass = if weighted.distance == 0.0 { 0.0 } else { weighted.mass };
-            }
-        }
-        spread
-    }
-}
-
-/// The distances from the pivot.
-struct ByNone<V> {
-    pivot: V,
-}
-
-impl<S: Simd> Terms<S, 1, 1> for ByNone<S::F32> {
-    #[inline(always)]
-    fn apply<const N: usize>(&mut self, _: S, [mut x]: [[S::F32; N]; 1]) -> [[S::F32; N]; 1] {
-        for x in &mut x {
-            *x = self.pivot - *x;
-        }
-        [x]
-    }
-}
-
-/// The distances, and 1, by factors.
-struct ByOne<V> {
-    pivot: V,
-}
-
-impl<S: Simd> Terms<S, 2, 2> for ByOne<S::F32> {
-    #[inline(always)]
-    fn apply<const N: usize>(&mut self, s: S, [mut x, mut factors]: [[S::F32; N]; 2]) -> [[S::F32; N]; 2] {
-        for i in 0..N {
-            factors[i] = not_negative(s, factors[i]);
-            x[i] = product(s, factors[i], self.pivot - x[i]);
-        }
-        [x, factors]
-    }
-}
-
-/// The same by the products of factors.
-struct ByTwo<V> {
-    pivot: V,
-}
-
-impl<S: Simd> Terms<S, 3, 2> for ByTwo<S::F32> {
-    #[inline(always)]
-    fn apply<const N: usize>(&mut self, s: S, [x, mut a, b]: [[S::F32; N]; 3]) -> [[S::F32; N]; 2] {
-        for i in 0..N {
-            a[i] = not_negative(s, a[i]) * b[i];
-        }
-        ByOne { pivot: self.pivot }.apply(s, [x, a])
-    }
-}
-
-/// A number, or NaN if it is negative.
-#[inline(always)]
-fn not_negative<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    x.equals(x.abs()).select(x, s.splat(f32::NAN))
-}
-
-/// Nothing of whatever distance is nothing.
-#[inline(always)]
-fn product<S: Simd>(s: S, factor: S::F32, distance: S::F32) -> S::F32 {
-    let zero = s.splat(0.0);
-    factor.equals(zero).select(zero, factor * distance)
-}
-
-impl Reduce<f32> for Losses<'_> {
+impl Reduce<f32> for OfRows<'_> {
     type Partial = Known;
     type Narrow = NarrowSums;
 
@@ -485,31 +243,21 @@ impl Reduce<f32> for Losses<'_> {
         known: &mut [Known],
         sides: &mut impl Sides<S>,
     ) {
-        let mut sums = [Sums::default(); TOGETHER];
-        Sums::of_segments(s, segments, &mut sums[..known.len()], Unit, sides);
-        for (known, sums) in known.iter_mut().zip(sums) {
-            known.sums = sums;
-        }
-        if !self.is_plain() {
-            for (i, known) in known.iter_mut().enumerate() {
-                let origin = Origin { row: origin.row + i, ..origin };
-                known.spread = self.spread(s, origin, segments[i].rest());
-            }
-        }
+        self.losses.segments(s, origin, segments, known, sides);
     }
 
     #[inline(always)]
     fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowSums> {
-        if self.is_plain() { NarrowSums::of(s, rows, Unit) } else { None }
+        if self.losses.is_plain() { NarrowSums::of(s, rows, Unit) } else { None }
     }
 
     #[inline(always)]
     fn merge(&self, left: Known, right: Known) -> Known {
-        Known { sums: left.sums.merge(right.sums, Unit), spread: left.spread.merge(right.spread) }
+        left.merge(right)
     }
 }
 
-impl Summarize<f32> for Losses<'_> {
+impl Summarize<f32> for OfRows<'_> {
     type Output = RowLoss;
 
     #[inline(always)]

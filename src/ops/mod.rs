@@ -1,10 +1,16 @@
 //! The operations, one a file, and what they share.
 
 mod apart;
+mod backward;
 mod cross_entropy;
 mod entropy;
+mod expected_value;
+mod factor;
+mod first;
 mod log_softmax;
 mod logsumexp;
+mod loss_gradient;
+mod losses;
 mod normalizer;
 mod one_hot;
 mod options;
@@ -16,6 +22,7 @@ pub use cross_entropy::{CrossEntropy, Loss, RowLoss, Smoothed};
 pub use entropy::entropy;
 pub use log_softmax::{log_softmax, log_softmax_in_place};
 pub use logsumexp::logsumexp;
+pub use loss_gradient::Reduction;
 pub use options::{MaskedRows, Softmax};
 pub use softmax::{softmax, softmax_in_place};
 pub use targets::Targets;

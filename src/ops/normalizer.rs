@@ -11,6 +11,8 @@
 //!
 //! Sums of two segments with the same `c` merge by a power of two, exactly; else by `exp(c1 - c2)` in f64.
 
+use core::slice;
+
 use crate::element::Element;
 use crate::lanes::{self, Map};
 use crate::math::double::{ln, power_of_two, power_of_two_float};
@@ -41,6 +43,16 @@ impl Shift {
         let z = scale.approximate(max);
         let (near, exponent) = (z.abs() < 256.0, exp::nearest_multiple(z));
         Self { center: if near { 0.0 } else { max }, exponent: if near { exponent } else { 0.0 } }
+    }
+
+    /// The shift of a segment that has elements, all of them numbers; or none, if it is nothing but -inf.
+    #[inline(always)]
+    pub fn of<S: Simd, E: Element>(s: S, segment: &impl Span<E>, scale: impl Scale) -> Option<Self> {
+        if scale.is_plain(lanes::magnitude(s, slice::from_ref(segment))) {
+            return Some(Self::PLAIN);
+        }
+        let max = lanes::max_reduce(s, segment.rest());
+        if max == f32::NEG_INFINITY { None } else { Some(Self::new(max, scale)) }
     }
 
     /// What terms with this shift are multiplied by to become terms with another, if that is not far below.

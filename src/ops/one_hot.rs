@@ -1,10 +1,12 @@
 //! Temperature 0, the limit of softmax and log-softmax: everything to the first maximum.
 
 use crate::element::Element;
-use crate::lanes::{self, Same};
+use crate::lanes::{self, Same, Zip};
 use crate::operation::{Origin, Reduce, Sides, Transform};
-use crate::simd::{LANES, Simd};
+use crate::simd::Simd;
 use crate::span::Span;
+
+use super::first::First;
 
 /// `hot` at the first maximum and `cold` elsewhere.
 pub struct OneHot {
@@ -12,20 +14,6 @@ pub struct OneHot {
     pub cold: f32,
     /// What rows of nothing but -inf become.
     pub masked: f32,
-}
-
-#[derive(Clone, Copy)]
-pub struct First {
-    max: f32,
-    at: usize,
-    has_nan: bool,
-}
-
-/// What is known of nothing.
-impl Default for First {
-    fn default() -> Self {
-        Self { max: f32::NEG_INFINITY, at: 0, has_nan: false }
-    }
 }
 
 impl<E: Element> Reduce<E> for OneHot {
@@ -42,17 +30,13 @@ impl<E: Element> Reduce<E> for OneHot {
         _: &mut impl Sides<S>,
     ) {
         for (segment, known) in segments.iter().zip(known) {
-            let row = segment.rest();
-            let (max, has_nan) = (lanes::max_reduce(s, row), lanes::has_nan(s, row));
-            let position = if has_nan { 0 } else { lanes::position(s, row, max) };
-            *known = First { max, at: origin.at + position, has_nan };
+            *known = First::of(s, origin, segment.rest());
         }
     }
 
     #[inline(always)]
     fn merge(&self, left: First, right: First) -> First {
-        let larger = if right.max > left.max { right } else { left };
-        First { has_nan: left.has_nan || right.has_nan, ..larger }
+        left.merge(right)
     }
 }
 
@@ -80,31 +64,29 @@ impl<E: Element> Transform<E> for OneHot {
         segments: &mut [impl Span<E>],
     ) {
         for (row, segment) in rows.iter().zip(segments) {
-            if row.has_nan || row.max == f32::INFINITY {
-                lanes::fill(s, segment, f32::NAN);
-            } else if row.max == f32::NEG_INFINITY {
-                lanes::fill(s, segment, self.masked);
-            } else {
-                self.write(s, row, origin.at, segment);
+            match row.place() {
+                Some(place) => {
+                    let place = place.checked_sub(origin.at);
+                    lanes::zip(s, segment, [], 0.0, Mark { place, hot: self.hot, cold: self.cold });
+                }
+                None if row.is_masked() => lanes::fill(s, segment, self.masked),
+                None => lanes::fill(s, segment, f32::NAN),
             }
         }
     }
 }
 
-impl OneHot {
+/// One value in one place, and another everywhere else.
+struct Mark {
+    /// Where, counted from the start of the segment.
+    place: Option<usize>,
+    hot: f32,
+    cold: f32,
+}
+
+impl<S: Simd> Zip<S, 0> for Mark {
     #[inline(always)]
-    fn write<S: Simd, E: Element>(&self, s: S, row: &First, mut at: usize, segment: &mut impl Span<E>) {
-        while !segment.rest().is_empty() {
-            let mut lanes = [self.cold; LANES];
-            if let Some(lane) = row.at.checked_sub(at).and_then(|lane| lanes.get_mut(lane)) {
-                *lane = self.hot;
-            }
-            if segment.rest().vectors.is_empty() {
-                segment.put_tail::<S>(s.load(&lanes));
-            } else {
-                segment.put::<S, 1>([s.load(&lanes)]);
-            }
-            at += LANES;
-        }
+    fn apply<const N: usize>(&self, s: S, at: usize, _: [S::F32; N], _: [[S::F32; N]; 0]) -> [S::F32; N] {
+        lanes::with(s, at, [s.splat(self.cold); N], self.place, self.hot)
     }
 }

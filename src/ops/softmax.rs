@@ -21,7 +21,6 @@
 //! Without fused multiply-add a term has 1.65 u, and the product rounds once more, by u: below 9 ULP.
 
 use core::mem::MaybeUninit;
-use core::slice;
 
 use crate::batch::{Engine, Place};
 use crate::element::Element;
@@ -33,10 +32,11 @@ use crate::math::exp::BIAS;
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, SHORT, Sides, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
-use crate::simd::{F32, HALF, LANES, Simd};
+use crate::simd::{HALF, LANES, Simd};
 use crate::span::{Span, Write};
 use crate::sums;
 
+use super::factor::{AnyFactor, Factor, SMALL};
 use super::normalizer::{Look, NarrowNormalizers, Normalizer, Shift, Shifts, Term, degenerate};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
@@ -310,15 +310,9 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
                     lanes::map(s, segment, 0.0, AnyFactor::new(s, factor));
                 }
             } else {
-                let shift = if self.scale.is_plain(lanes::magnitude(s, slice::from_ref(segment))) {
-                    Shift::PLAIN
-                } else {
-                    let max = lanes::max_reduce(s, segment.rest());
-                    if max == f32::NEG_INFINITY {
-                        lanes::fill(s, segment, 0.0);
-                        continue;
-                    }
-                    Shift::new(max, self.scale)
+                let Some(shift) = Shift::of(s, segment, self.scale) else {
+                    lanes::fill(s, segment, 0.0);
+                    continue;
                 };
                 let term = Term::<S, C, false>::new(s, shift, self.scale);
                 let factor = row.factor(shift, self.scale);
@@ -362,68 +356,5 @@ fn put_kept<S: Simd, E: Element>(
 ) {
     for pair in terms.as_chunks::<2>().0 {
         row.put_pair::<S>(map.apply(s, *pair));
-    }
-}
-
-/// Below this a factor in two floats is not precise any more.
-const SMALL: f64 = power_of_two(-100);
-
-/// `factor = hi + lo`, so that its own rounding is no part of the error: a row of one element gives exactly 1.
-struct Factor<V> {
-    hi: V,
-    lo: V,
-}
-
-impl<V: F32> Factor<V> {
-    #[inline(always)]
-    fn new<S: Simd<F32 = V>>(s: S, factor: f64) -> Self {
-        let (hi, lo) = in_two(factor);
-        Self { hi: s.splat(hi), lo: s.splat(lo) }
-    }
-}
-
-impl<S: Simd> Map<S> for Factor<S::F32> {
-    #[inline(always)]
-    fn apply<const N: usize>(&self, _: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
-        for x in &mut lanes {
-            *x = x.mul_add(self.hi, *x * self.lo);
-        }
-        lanes
-    }
-}
-
-/// A factor that may be below [`SMALL`], and terms that may be far below others, in steps: of small results the product
-/// with `lo` would be subnormal, which some processors leave to microcode.
-///
-/// Where another step than that rounds, the result is subnormal itself, and that rounding a part of its last place.
-struct AnyFactor<V> {
-    first: V,
-    factor: Factor<V>,
-    last: V,
-}
-
-impl<V: F32> AnyFactor<V> {
-    #[inline(always)]
-    fn new<S: Simd<F32 = V>>(s: S, factor: f64) -> Self {
-        let (first, last) = if factor < SMALL { (-96, 0) } else { (0, -BIAS) };
-        Self {
-            first: s.splat(power_of_two(first) as f32),
-            factor: Factor::new(s, factor * power_of_two(-first - last)),
-            last: s.splat(power_of_two(last) as f32),
-        }
-    }
-}
-
-impl<S: Simd> Map<S> for AnyFactor<S::F32> {
-    #[inline(always)]
-    fn apply<const N: usize>(&self, s: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
-        for x in &mut lanes {
-            *x = *x * self.first;
-        }
-        lanes = self.factor.apply(s, lanes);
-        for x in &mut lanes {
-            *x = *x * self.last;
-        }
-        lanes
     }
 }
