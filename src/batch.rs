@@ -18,6 +18,7 @@ use crate::simd::{Kernel, Simd};
 use crate::span::{self, Fence, Read, Slots, Write};
 use crate::stream;
 use crate::threads::{Divide, GRAIN, Workers};
+use crate::visit::{self, Visit};
 use crate::{Error, Isa};
 
 /// Where and how batches are computed: an instruction set, and one thread or the caller's rayon pool.
@@ -113,9 +114,7 @@ impl Engine {
         out: &mut [R::Output],
         operation: &R,
     ) -> Result<(), Error> {
-        if rows.rows() != out.len() {
-            return Err(Error::LengthMismatch { rows: rows.rows(), len: out.len() });
-        }
+        self.check_results(rows, out)?;
         if let [out] = out
             && rows.cols() <= SEGMENT
         {
@@ -126,6 +125,33 @@ impl Engine {
             self.run(Reductions { first: 0, rows, out, operation });
         }
         Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::LengthMismatch`] if there is not a place for the result of each row.
+    pub(crate) fn check_results<E: Element, O>(&self, rows: Rows<'_, E>, out: &[O]) -> Result<(), Error> {
+        if rows.rows() == out.len() {
+            Ok(())
+        } else {
+            Err(Error::LengthMismatch { rows: rows.rows(), len: out.len() })
+        }
+    }
+
+    /// Visits rows, for each of which there are so many places in `out`.
+    pub(crate) fn visit<E: Element, V: Visit<E>>(
+        &self,
+        rows: Rows<'_, E>,
+        places: usize,
+        out: &mut [V::Output],
+        operation: &V,
+    ) {
+        visit::visit(self.workers, rows, places, out, operation);
+    }
+
+    /// How many threads share a batch.
+    pub(crate) fn threads<E: Element>(&self, rows: Rows<'_, E>) -> usize {
+        self.workers.threads(rows.rows() * rows.cols())
     }
 
     /// Whether results of so many bytes go past the caches.

@@ -134,6 +134,20 @@ pub fn count<S: Simd, E: Element>(s: S, mut span: Read<'_, E>, value: f32) -> u3
     count
 }
 
+/// How many elements are at least as large as `value`.
+#[inline(always)]
+pub fn count_at_least<S: Simd, E: Element>(s: S, mut span: Read<'_, E>, value: f32) -> usize {
+    let (mut count, value) = (0, s.splat(value));
+    while let Some([x]) = span.front::<S, 1>(s) {
+        count += x.max(value).equals(x).bits().count_ones() as usize;
+        span.put::<S, 1>([x]);
+    }
+    if let Some(x) = span.tail_lanes(s, f32::NAN) {
+        count += x.max(value).equals(x).bits().count_ones() as usize;
+    }
+    count
+}
+
 /// Where `value` stands first.
 ///
 /// # Panics
@@ -221,6 +235,12 @@ pub fn with<S: Simd, const N: usize>(
         }
     }
     lanes
+}
+
+/// A number, or NaN if it is negative.
+#[inline(always)]
+pub fn not_negative<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    x.equals(x.abs()).select(x, s.splat(f32::NAN))
 }
 
 /// `x` in lanes where a factor is not 0: a product with nothing is nothing, also if `x` is not finite.

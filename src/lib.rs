@@ -105,6 +105,7 @@ mod span;
 mod stream;
 mod sums;
 mod threads;
+mod visit;
 
 #[doc(hidden)]
 pub mod reference;
@@ -113,8 +114,9 @@ pub use batch::Engine;
 pub use element::Element;
 pub use error::Error;
 pub use ops::{
-    CrossEntropy, Loss, MaskedRows, Reduction, RowLoss, Smoothed, Softmax, Targets, entropy, log_softmax,
-    log_softmax_in_place, logsumexp, softmax, softmax_in_place,
+    Candidate, Chosen, Classes, CrossEntropy, Distribution, Divergence, Loss, MaskedRows, Reduction, RowLoss,
+    RowStatistics, Smoothed, Softmax, Statistics, Targets, entropy, log_softmax, log_softmax_in_place,
+    logsumexp, softmax, softmax_in_place,
 };
 pub use rows::{Rows, RowsMut};
 pub use simd::isa::{Isa, ParseIsaError};

@@ -52,6 +52,10 @@ pub trait Reduce<E: Element>: Sync + Sized {
     /// What is known of sixteen narrow rows.
     type Narrow;
 
+    /// Whether a row alone has all of [`Reduce::segments`] to itself, once more: to be worth while for an operation of a few
+    /// nanoseconds.
+    const ALONE: bool = false;
+
     /// Reads segments, and replaces them if they are written: one, or up to [`TOGETHER`] rows that are one segment each,
     /// of which the first has this origin. Beside its exponentials a segment may pass one of `sides`.
     fn segments<S: Simd>(

@@ -107,6 +107,29 @@ pub fn entropy(x: &[f32], temperature: f64) -> f64 {
     log1p(parts.rest) + weighted.value() / sum.value()
 }
 
+/// The variance of `-log p_i` under `p = softmax(x / T)`, in nats squared.
+#[must_use]
+pub fn varentropy(x: &[f32], temperature: f64) -> f64 {
+    let Some(parts) = parts(x, temperature) else { return f64::NAN };
+    let (mut weighted, mut sum, mut spread) = (Sum::default(), Sum::default(), Sum::default());
+    let d = |x: f32| (parts.max - f64::from(x)) / temperature;
+    for &x in x {
+        let term = exp(-d(x));
+        sum.add(term);
+        if term > 0.0 {
+            weighted.add(d(x) * term);
+        }
+    }
+    let mean = weighted.value() / sum.value();
+    for &x in x {
+        let term = exp(-d(x));
+        if term > 0.0 {
+            spread.add(term * (d(x) - mean) * (d(x) - mean));
+        }
+    }
+    spread.value() / sum.value()
+}
+
 /// `-sum_c b_c log p_c` in nats, with `p = softmax(x)` and any `b_c` that are not negative: 0 for those that are 0.
 ///
 /// # Panics

@@ -44,7 +44,7 @@ fn assert_done<E: Element>(row: &Write<'_, E>) {
     assert!(row.rest().is_empty(), "an operation has left something");
 }
 
-/// The only row of a batch, of one segment. It has no time for calls: all of its steps are here.
+/// The only row of a batch, of one segment. Of some operations it has no time for calls: all of its steps are here.
 pub struct Alone<'o, R, T> {
     pub row: R,
     pub operation: &'o T,
@@ -56,8 +56,12 @@ impl<E: Element, R: Reduce<E>> Kernel for Alone<'_, Read<'_, E>, R> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> R::Partial {
-        let mut known = [R::Partial::default()];
-        self.operation.segments(s, Origin::default(), &mut [self.row], &mut known, &mut ());
+        let (mut known, mut row) = ([R::Partial::default()], [self.row]);
+        if R::ALONE {
+            self.operation.segments(s, Origin::default(), &mut row, &mut known, &mut ());
+        } else {
+            operation::segments(s, Origin::default(), &mut row, &mut known, self.operation);
+        }
         known[0]
     }
 }
@@ -75,9 +79,12 @@ impl<E: Element, T: Transform<E>> Kernel for Alone<'_, Write<'_, E>, T> {
             operation.segments(s, Origin::default(), &mut row, &mut known, &mut ());
             row[0].rewind();
             operation.finish(s, &known, Some(&known), Origin::default(), &mut row);
-        } else {
+        } else if T::ALONE {
             operation.segments(s, Origin::default(), &mut [row[0].read()], &mut known, &mut ());
             operation.finish(s, &known, None, Origin::default(), &mut row);
+        } else {
+            operation::segments(s, Origin::default(), &mut [row[0].read()], &mut known, operation);
+            operation::finish(s, &known, None, Origin::default(), &mut row, operation);
         }
         assert_done(&row[0]);
     }

@@ -32,6 +32,7 @@ pub trait Total<S: Simd> {
 }
 
 /// Their sum.
+#[derive(Clone, Copy)]
 pub struct Sum<S: Simd>(S::F64);
 
 impl<S: Simd> Sum<S> {
@@ -213,16 +214,47 @@ pub trait Terms<S: Simd, const SPANS: usize, const SUMS: usize> {
     fn apply<const N: usize>(&mut self, s: S, lanes: [[S::F32; N]; SPANS]) -> [[S::F32; N]; SUMS];
 }
 
+/// What becomes of several terms, of each of which come sums of a group's lanes.
+pub trait Totals<S: Simd, const SUMS: usize> {
+    fn add(&mut self, groups: [S::F32; SUMS]);
+}
+
+impl<S: Simd, const SUMS: usize> Totals<S, SUMS> for [Sum<S>; SUMS] {
+    #[inline(always)]
+    fn add(&mut self, groups: [S::F32; SUMS]) {
+        for i in 0..SUMS {
+            self[i].add(groups[i]);
+        }
+    }
+}
+
 /// The sum of each term over spans of one length, in the order of [`map_sum`]. What becomes of `fill` is added too: it
 /// must be zeros.
 #[inline(always)]
 pub fn sums_of<S: Simd, E: Element, const SPANS: usize, const SUMS: usize>(
     s: S,
-    mut spans: [Read<'_, E>; SPANS],
+    spans: [Read<'_, E>; SPANS],
     fill: [f32; SPANS],
     terms: &mut impl Terms<S, SPANS, SUMS>,
 ) -> [f64; SUMS] {
-    let mut totals = [s.zero_f64(); SUMS];
+    let mut totals = [Sum::new(s); SUMS];
+    totals_of(s, spans, fill, terms, &mut totals);
+    let mut sums = [0.0; SUMS];
+    for (sum, total) in sums.iter_mut().zip(totals) {
+        *sum = total.sum();
+    }
+    sums
+}
+
+/// The same with totals of one's own.
+#[inline(always)]
+pub fn totals_of<S: Simd, E: Element, const SPANS: usize, const SUMS: usize>(
+    s: S,
+    mut spans: [Read<'_, E>; SPANS],
+    fill: [f32; SPANS],
+    terms: &mut impl Terms<S, SPANS, SUMS>,
+    totals: &mut impl Totals<S, SUMS>,
+) {
     while !spans[0].is_empty() {
         // What the last group lacks counts as zeros.
         let mut quarters = [[s.splat(0.0); SUMS]; GROUP / 2];
@@ -233,16 +265,12 @@ pub fn sums_of<S: Simd, E: Element, const SPANS: usize, const SUMS: usize>(
                 quarter[i] = terms[i][0] + terms[i][1];
             }
         }
-        let [a, b, c, d] = quarters;
+        let ([a, b, c, d], mut groups) = (quarters, [s.splat(0.0); SUMS]);
         for i in 0..SUMS {
-            totals[i] = totals[i] + ((a[i] + b[i]) + (c[i] + d[i])).widen();
+            groups[i] = (a[i] + b[i]) + (c[i] + d[i]);
         }
+        totals.add(groups);
     }
-    let mut sums = [0.0; SUMS];
-    for (sum, total) in sums.iter_mut().zip(totals) {
-        *sum = total.reduce_add();
-    }
-    sums
 }
 
 /// Terms in `f64`: products of two floats, say, which are exact there.

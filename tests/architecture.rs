@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, from the lowest: a module uses those before its own, never those behind.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["error"],
     &["simd"],
     &["math"],
@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 17] = [
     &["row"],
     &["stream"],
     &["grid"],
+    &["visit"],
     &["batch"],
     &["ops"],
     &["lib", "reference"],

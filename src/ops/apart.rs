@@ -178,23 +178,42 @@ impl Sums {
         groups.clear();
         exp_sum(s, &mut { segment }, max.is_none(), shift, scale, groups, side);
         let sum = groups.sum(s);
-        if sum.is_nan() || sum >= FLAT * f64::from(groups.bound(s)) {
+        if sum.is_nan() || is_flat(s, sum, groups) {
             return Sums::flat(Normalizer { shift, sum });
         }
-        // The group of the maximum is replaced by its others, and by those that are as large.
         let max = max.unwrap_or_else(|| lanes::max_reduce(s, segment));
-        let at = lanes::position(s, segment, max) / GROUP_LEN;
-        let (_, rest) = segment.split_at(at * GROUP_LEN);
-        let (with, _) = rest.split_at(rest.len().min(GROUP_LEN));
-        let term = Term::<S, C, false>::new(s, shift, scale);
-        let mut others = Groups::new(s);
-        let terms = Others { term, max: s.splat(max) };
-        sums::map_sum(s, &mut { with }, f32::NEG_INFINITY, terms, &mut others, &mut ());
-        let top = shift.term(max, scale);
-        groups.replace(at, &others);
-        let sum = groups.sum(s) + f64::from(lanes::count(s, with, max) - 1) * top;
+        let (sum, top) = set_apart(s, segment, max, shift, scale, groups);
         Sums { others: Normalizer { shift, sum }, apart: max, top }
     }
+}
+
+/// Whether a sum of groups is [`FLAT`].
+#[inline(always)]
+pub fn is_flat<S: Simd>(s: S, sum: f64, groups: &Groups<S>) -> bool {
+    sum >= FLAT * f64::from(groups.bound(s))
+}
+
+/// The sum of all terms of a segment but that of its maximum, and that one, given the groups of all.
+#[inline(always)]
+pub fn set_apart<S: Simd, E: Element, C: Scale>(
+    s: S,
+    segment: Read<'_, E>,
+    max: f32,
+    shift: Shift,
+    scale: C,
+    groups: &mut Groups<S>,
+) -> (f64, f64) {
+    // The group of the maximum is replaced by its others, and by those that are as large.
+    let at = lanes::position(s, segment, max) / GROUP_LEN;
+    let (_, rest) = segment.split_at(at * GROUP_LEN);
+    let (with, _) = rest.split_at(rest.len().min(GROUP_LEN));
+    let term = Term::<S, C, false>::new(s, shift, scale);
+    let mut others = Groups::new(s);
+    let terms = Others { term, max: s.splat(max) };
+    sums::map_sum(s, &mut { with }, f32::NEG_INFINITY, terms, &mut others, &mut ());
+    groups.replace(at, &others);
+    let top = shift.term(max, scale);
+    (groups.sum(s) + f64::from(lanes::count(s, with, max) - 1) * top, top)
 }
 
 /// What is known of short segments, which all have their maximum set apart; or else it is -inf, and `others` says why.

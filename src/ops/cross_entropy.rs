@@ -241,9 +241,9 @@ impl Reduce<f32> for OfRows<'_> {
         origin: Origin,
         segments: &mut [impl Span<f32>],
         known: &mut [Known],
-        sides: &mut impl Sides<S>,
+        _: &mut impl Sides<S>,
     ) {
-        self.losses.segments(s, origin, segments, known, sides);
+        self.losses.segments(s, origin, segments, known);
     }
 
     #[inline(always)]

@@ -1,12 +1,9 @@
 //! Entropy: `H = -sum_i p_i log p_i` with `p = softmax(x / T)`.
 //!
-//! With the maximum `m`, `d_i = (m - x_i) / T` and terms `e_i` as in [`normalizer`](super::normalizer), of which that
-//! of the maximum is `e`: `H = log(S / e) + W / S`, where `S = sum e_i` and `W = sum e_i d_i`. Nothing in that is
-//! negative, so nothing cancels, also where one logit has all but nothing of the mass and `H` is small: there `log(S /
-//! e) = log1p(S' / e)`, with the sum `S'` of the terms that are not the maximum's.
-//!
-//! Two segments, of which the first has the larger maximum, by `delta`, and `f` makes terms of the second terms of the
-//! first, merge as `S' = S1' + f S2` and `W = W1 + f (W2 + delta S2)`.
+//! With the [`moments`](super::moments) of `d_i = (m - x_i) / T`: `H = log(S / e) + W / S`, with `S = sum e_i` and the
+//! maximum's term `e`, and `W = sum e_i d_i`. Nothing in that is negative, so nothing cancels, also where one logit has
+//! all but nothing of the mass and `H` is small: there `log(S / e) = log1p(S' / e)`, with the sum `S'` of the terms that
+//! are not the maximum's. Varentropy is the variance of `d`, `C / S`.
 //!
 //! # Error
 //!
@@ -17,18 +14,16 @@
 //! multiply-add). To that comes what is lost with terms below `e^-132` of the maximum's: far less than 1e-12.
 
 use crate::element::Element;
-use crate::lanes::{self, Map};
 use crate::math::double::ln_of_quotient;
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
-use crate::simd::{F32, Mask, Simd};
-use crate::span::{Read, Span};
-use crate::sums::{self, Terms};
+use crate::simd::Simd;
+use crate::span::Span;
 use crate::{Engine, Error};
 
 use super::Softmax;
-use super::normalizer::{Shift, Term, all_positive, narrow_shifts, widened};
+use super::moments::{Moments, NarrowMoments};
 use super::options::Kind;
 use super::temperature::{Scale, Temperature, Unit};
 
@@ -122,6 +117,42 @@ impl Engine {
     pub fn perplexity_with(&self, x: Rows<'_>, out: &mut [f64], options: &Softmax) -> Result<(), Error> {
         apply(self, x, out, options, libm::exp)
     }
+
+    /// The varentropy of each row: the variance of `-log p` under `p = softmax(x)`, in nats squared.
+    ///
+    /// 0 where all that is possible is equally probable. The error is below `1e-6 (v + h sqrt(v))`, with the entropy `h` and the
+    /// varentropy `v`. NaN for a row without a distribution.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LengthMismatch`] if `out` does not hold one number for each row.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Engine, Rows};
+    ///
+    /// let mut out = [7.0];
+    /// Engine::new().varentropy(Rows::new(&[3.0; 9], 9)?, &mut out)?;
+    /// assert_eq!(out, [0.0]);
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn varentropy(&self, x: Rows<'_>, out: &mut [f64]) -> Result<(), Error> {
+        self.varentropy_with(x, out, &Softmax::default())
+    }
+
+    /// [`Engine::varentropy`] of `softmax(x / T)`. At temperature 0 it is 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::varentropy`], and [`Error::Temperature`] if the temperature is negative or NaN.
+    pub fn varentropy_with(&self, x: Rows<'_>, out: &mut [f64], options: &Softmax) -> Result<(), Error> {
+        match options.temperature()? {
+            Kind::One => self.reduce(x, out, &Varentropy { scale: Unit, certain: false }),
+            Kind::Other(scale) => self.reduce(x, out, &Varentropy { scale, certain: false }),
+            Kind::Zero => self.reduce(x, out, &Varentropy { scale: Temperature::new(0.0), certain: true }),
+        }
+    }
 }
 
 fn apply(
@@ -148,40 +179,6 @@ struct Entropy<C> {
     becomes: fn(f64) -> f64,
 }
 
-/// What is known of some segments.
-#[derive(Clone, Copy)]
-struct Known {
-    /// The maximum; -inf if there is nothing else, and +inf if there is no distribution.
-    max: f32,
-    shift: Shift,
-    /// Its term.
-    top: f64,
-    /// The sum of all other terms.
-    others: f64,
-    /// The sum of `e_i d_i`.
-    weighted: f64,
-}
-
-/// What is known of nothing.
-impl Default for Known {
-    fn default() -> Self {
-        Self { max: f32::NEG_INFINITY, shift: Shift::PLAIN, top: 0.0, others: 0.0, weighted: 0.0 }
-    }
-}
-
-impl Known {
-    /// What is known of some segments, if one of them has no distribution.
-    const NOTHING: Self =
-        Self { max: f32::INFINITY, shift: Shift::PLAIN, top: f64::NAN, others: f64::NAN, weighted: f64::NAN };
-}
-
-/// What is known of narrow rows: fields as in [`Known`].
-struct NarrowKnown {
-    tops: [f64; TOGETHER],
-    others: [f64; TOGETHER],
-    weighted: [f64; TOGETHER],
-}
-
 #[inline(always)]
 fn entropy_of(top: f64, others: f64, weighted: f64) -> f64 {
     let sum = others + top;
@@ -197,16 +194,43 @@ impl<C> Entropy<C> {
     }
 }
 
+impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
+    type Partial = Moments;
+    type Narrow = NarrowMoments;
+
+    #[inline(always)]
+    fn segments<S: Simd>(
+        &self,
+        s: S,
+        _: Origin,
+        segments: &mut [impl Span<E>],
+        known: &mut [Moments],
+        _: &mut impl Sides<S>,
+    ) {
+        Moments::of_segments::<S, E, C, false>(s, segments, known, self.scale);
+    }
+
+    #[inline(always)]
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowMoments> {
+        NarrowMoments::of(s, rows, self.scale)
+    }
+
+    #[inline(always)]
+    fn merge(&self, left: Moments, right: Moments) -> Moments {
+        left.merge(right, self.scale)
+    }
+}
+
 impl<E: Element, C: Scale> Summarize<E> for Entropy<C> {
     type Output = f64;
 
     #[inline(always)]
-    fn result(&self, _: usize, known: Known) -> f64 {
+    fn result(&self, _: usize, known: Moments) -> f64 {
         self.becomes(entropy_of(known.top, known.others, known.weighted))
     }
 
     #[inline(always)]
-    fn narrow_results(&self, _: usize, rows: &NarrowKnown) -> [f64; TOGETHER] {
+    fn narrow_results(&self, _: usize, rows: &NarrowMoments) -> [f64; TOGETHER] {
         let mut results = [0.0; TOGETHER];
         for (i, result) in results.iter_mut().enumerate() {
             *result = entropy_of(rows.tops[i], rows.others[i], rows.weighted[i]);
@@ -218,9 +242,15 @@ impl<E: Element, C: Scale> Summarize<E> for Entropy<C> {
     }
 }
 
-impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
-    type Partial = Known;
-    type Narrow = NarrowKnown;
+struct Varentropy<C> {
+    scale: C,
+    /// As of [`Entropy`].
+    certain: bool,
+}
+
+impl<E: Element, C: Scale> Reduce<E> for Varentropy<C> {
+    type Partial = Moments;
+    type Narrow = ();
 
     #[inline(always)]
     fn segments<S: Simd>(
@@ -228,119 +258,26 @@ impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
         s: S,
         _: Origin,
         segments: &mut [impl Span<E>],
-        known: &mut [Known],
+        known: &mut [Moments],
         _: &mut impl Sides<S>,
     ) {
-        for (segment, known) in segments.iter().zip(known) {
-            *known = self.segment(s, segment.rest());
-        }
+        Moments::of_segments::<S, E, C, true>(s, segments, known, self.scale);
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowKnown> {
-        let columns = rows.columns(s);
-        let max = columns.max(s);
-        let term = Term::<S, C, false>::each(s, &narrow_shifts(s, columns, self.scale), self.scale);
-        let [tops] = term.apply(s, [max]);
-        let mut weigh = Weigh::new(s, term, &max.to_array(), self.scale);
-        let [others, weighted] = columns.sums_of(s, &mut weigh);
-        let (counts, mut sums) = (columns.counts(s, max), others);
-        let mut known = NarrowKnown { tops: widened(&tops.to_array()), others, weighted };
-        for i in 0..TOGETHER {
-            known.others[i] += f64::from(counts[i] - 1.0) * known.tops[i];
-            known.weighted[i] = -known.weighted[i];
-            sums[i] = known.others[i] + known.tops[i];
-        }
-        // There is no NaN, and not nothing but -inf.
-        all_positive(&sums).then_some(known)
-    }
-
-    #[inline(always)]
-    fn merge(&self, left: Known, right: Known) -> Known {
-        let (larger, smaller) = if right.max > left.max { (right, left) } else { (left, right) };
-        // Nothing has a distance of infinity.
-        if smaller.max == f32::NEG_INFINITY {
-            return larger;
-        }
-        let weight = smaller.shift.weight(larger.shift, self.scale);
-        let distance = self.scale.exact(f64::from(larger.max) - f64::from(smaller.max));
-        let sum = smaller.others + smaller.top;
-        Known {
-            others: larger.others + weight * sum,
-            weighted: larger.weighted + weight * (smaller.weighted + distance * sum),
-            ..larger
-        }
+    fn merge(&self, left: Moments, right: Moments) -> Moments {
+        left.merge(right, self.scale)
     }
 }
 
-impl<C: Scale> Entropy<C> {
+impl<E: Element, C: Scale> Summarize<E> for Varentropy<C> {
+    type Output = f64;
+
     #[inline(always)]
-    fn segment<S: Simd, E: Element>(&self, s: S, segment: Read<'_, E>) -> Known {
-        let max = lanes::max_reduce(s, segment);
-        if !max.is_finite() {
-            let masked = max == f32::NEG_INFINITY && !lanes::has_nan(s, segment);
-            return if masked { Known::default() } else { Known::NOTHING };
+    fn result(&self, _: usize, known: Moments) -> f64 {
+        if !known.is_any() {
+            return f64::NAN;
         }
-        let shift = Shift::new(max, self.scale);
-        let term = Term::<S, C, false>::new(s, shift, self.scale);
-        let [top] = term.apply(s, [s.splat(max)]);
-        let top = f64::from(top.to_array()[0]);
-        let mut weigh = Weigh::new(s, term, &[max], self.scale);
-        let [others, weighted] = sums::sums_of(s, [segment], [f32::NEG_INFINITY], &mut weigh);
-        // Where there are several of the largest, but one is left.
-        let others = others + f64::from(weigh.found - 1) * top;
-        if others.is_nan() { Known::NOTHING } else { Known { max, shift, top, others, weighted: -weighted } }
-    }
-}
-
-/// A `-d` whose term is 0, so that it does not matter that it should be lower.
-const LOWEST: f32 = -150.0;
-
-/// The terms of those that are not a maximum, and `-e_i d_i` of all.
-struct Weigh<S: Simd, C: Scale> {
-    term: Term<S, C, false>,
-    scale: C,
-    max: S::F32,
-    minus_max: S::F32,
-    lowest: S::F32,
-    /// How often the maximum is there.
-    found: u32,
-}
-
-impl<S: Simd, C: Scale> Weigh<S, C> {
-    /// With the maximum of each lane, or the only one.
-    #[inline(always)]
-    fn new<const N: usize>(s: S, term: Term<S, C, false>, maxima: &[f32; N], scale: C) -> Self {
-        let mut minus_maxima = *maxima;
-        for max in &mut minus_maxima {
-            *max = scale.minus(*max);
-        }
-        Self {
-            term,
-            scale,
-            max: lanes::each(s, maxima),
-            minus_max: lanes::each(s, &minus_maxima),
-            lowest: s.splat(LOWEST),
-            found: 0,
-        }
-    }
-}
-
-impl<S: Simd, C: Scale> Terms<S, 1, 2> for Weigh<S, C> {
-    #[inline(always)]
-    fn apply<const N: usize>(&mut self, s: S, [x]: [[S::F32; N]; 1]) -> [[S::F32; N]; 2] {
-        let mut terms = self.term.apply(s, x);
-        let mut weighted = terms;
-        for i in 0..N {
-            let (minus_d, _) = self.scale.divide(s, self.scale.shift(s, x[i], self.minus_max));
-            weighted[i] = terms[i] * self.lowest.max(minus_d);
-            let is_max = x[i].equals(self.max);
-            terms[i] = is_max.select(s.splat(0.0), terms[i]);
-            let found = is_max.bits();
-            if found != 0 {
-                self.found += found.count_ones();
-            }
-        }
-        [terms, weighted]
+        if self.certain { 0.0 } else { known.variance() }
     }
 }

@@ -197,6 +197,8 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Sums;
     type Narrow = NarrowSums;
 
+    const ALONE: bool = true;
+
     #[inline(always)]
     fn segments<S: Simd>(
         &self,

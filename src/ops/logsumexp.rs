@@ -87,6 +87,8 @@ impl<E: Element> Reduce<E> for LogSumExp {
     type Partial = Normalizer;
     type Narrow = NarrowNormalizers;
 
+    const ALONE: bool = true;
+
     #[inline(always)]
     fn segments<S: Simd>(
         &self,

@@ -4,8 +4,8 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::lanes;
-use crate::operation::{Origin, Sides, TOGETHER};
-use crate::simd::{F32, Mask, Simd};
+use crate::operation::{Origin, TOGETHER};
+use crate::simd::{Kernel, Simd};
 use crate::span::{Read, Span};
 use crate::sums::{self, Terms};
 
@@ -253,8 +253,8 @@ impl<S: Simd> Terms<S, 2, 2> for ByOne<S::F32> {
     #[inline(always)]
     fn apply<const N: usize>(&mut self, s: S, [mut x, mut factors]: [[S::F32; N]; 2]) -> [[S::F32; N]; 2] {
         for i in 0..N {
-            factors[i] = not_negative(s, factors[i]);
-            x[i] = product(s, factors[i], self.pivot - x[i]);
+            factors[i] = lanes::not_negative(s, factors[i]);
+            x[i] = factors[i] * lanes::unless_zero(s, factors[i], self.pivot - x[i]);
         }
         [x, factors]
     }
@@ -269,38 +269,23 @@ impl<S: Simd> Terms<S, 3, 2> for ByTwo<S::F32> {
     #[inline(always)]
     fn apply<const N: usize>(&mut self, s: S, [x, mut a, b]: [[S::F32; N]; 3]) -> [[S::F32; N]; 2] {
         for i in 0..N {
-            a[i] = not_negative(s, a[i]) * b[i];
+            a[i] = lanes::not_negative(s, a[i]) * b[i];
         }
         ByOne { pivot: self.pivot }.apply(s, [x, a])
     }
 }
 
-/// A number, or NaN if it is negative.
-#[inline(always)]
-fn not_negative<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    x.equals(x.abs()).select(x, s.splat(f32::NAN))
-}
-
-/// Nothing of whatever distance is nothing.
-#[inline(always)]
-fn product<S: Simd>(s: S, factor: S::F32, distance: S::F32) -> S::F32 {
-    let zero = s.splat(0.0);
-    factor.equals(zero).select(zero, factor * distance)
-}
-
 impl Losses<'_> {
     /// Reads segments.
     #[inline(always)]
-    pub fn segments<S: Simd>(
-        &self,
-        s: S,
-        origin: Origin,
-        segments: &[impl Span<f32>],
-        known: &mut [Known],
-        sides: &mut impl Sides<S>,
-    ) {
+    pub fn segments<S: Simd>(&self, s: S, origin: Origin, segments: &[impl Span<f32>], known: &mut [Known]) {
+        s.vectorize(OfSegments { losses: self, origin, segments, known });
+    }
+
+    #[inline(always)]
+    fn of_segments<S: Simd>(&self, s: S, origin: Origin, segments: &[impl Span<f32>], known: &mut [Known]) {
         let mut sums = [Sums::default(); TOGETHER];
-        Sums::of_segments(s, segments, &mut sums[..known.len()], Unit, sides);
+        Sums::of_segments(s, segments, &mut sums[..known.len()], Unit, &mut ());
         for (known, sums) in known.iter_mut().zip(sums) {
             known.sums = sums;
         }
@@ -310,6 +295,23 @@ impl Losses<'_> {
                 known.spread = self.spread(s, origin, segments[i].rest());
             }
         }
+    }
+}
+
+/// One copy for losses and gradients.
+struct OfSegments<'p, P> {
+    losses: &'p Losses<'p>,
+    origin: Origin,
+    segments: &'p [P],
+    known: &'p mut [Known],
+}
+
+impl<P: Span<f32>> Kernel for OfSegments<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.losses.of_segments(s, self.origin, self.segments, self.known);
     }
 }
 

@@ -193,6 +193,8 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Normalizer;
     type Narrow = NarrowNormalizers;
 
+    const ALONE: bool = true;
+
     #[inline(always)]
     fn segments<S: Simd>(
         &self,

@@ -17,57 +17,95 @@ use crate::rows::Rows;
 /// assert_eq!((classes.rows(), probabilities.rows()), (3, 2));
 /// # Ok::<(), logits::Error>(())
 /// ```
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Targets<'a>(pub(super) Kind<'a>);
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub enum Kind<'a> {
     Classes(Classes<'a>),
     Probabilities(Rows<'a>),
 }
 
+/// A class for each row of a batch: made of a slice of any integer type.
+///
+/// # Examples
+///
+/// ```
+/// use logits::Classes;
+///
+/// assert_eq!(Classes::from(&[3_u8, 0]).rows(), 2);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Classes<'a>(Integers<'a>);
+
+impl<'a> From<Classes<'a>> for Targets<'a> {
+    fn from(classes: Classes<'a>) -> Self {
+        Self(Kind::Classes(classes))
+    }
+}
+
 macro_rules! classes {
     ($($variant:ident $integer:ty),*) => {
-        /// A class for each row.
-        #[derive(Clone, Copy)]
-        pub enum Classes<'a> {
+        #[derive(Debug, Clone, Copy)]
+        enum Integers<'a> {
             $($variant(&'a [$integer]),)*
         }
 
         impl Classes<'_> {
+            /// Of how many rows.
+            #[must_use]
             #[inline(always)]
-            fn len(self) -> usize {
-                match self {
-                    $(Classes::$variant(classes) => classes.len(),)*
+            pub fn rows(&self) -> usize {
+                match self.0 {
+                    $(Integers::$variant(classes) => classes.len(),)*
                 }
             }
 
             /// The class of a row.
             #[inline(always)]
-            pub fn get(self, row: usize) -> i128 {
-                match self {
-                    $(Classes::$variant(classes) => classes[row] as i128,)*
+            pub(super) fn get(self, row: usize) -> i128 {
+                match self.0 {
+                    $(Integers::$variant(classes) => classes[row] as i128,)*
                 }
             }
         }
 
         $(
-            impl<'a> From<&'a [$integer]> for Targets<'a> {
+            impl<'a> From<&'a [$integer]> for Classes<'a> {
                 fn from(classes: &'a [$integer]) -> Self {
-                    Self(Kind::Classes(Classes::$variant(classes)))
+                    Self(Integers::$variant(classes))
                 }
             }
 
-            impl<'a, const N: usize> From<&'a [$integer; N]> for Targets<'a> {
+            impl<'a, const N: usize> From<&'a [$integer; N]> for Classes<'a> {
                 fn from(classes: &'a [$integer; N]) -> Self {
                     Self::from(&classes[..])
                 }
             }
 
             #[cfg(feature = "std")]
-            impl<'a> From<&'a std::vec::Vec<$integer>> for Targets<'a> {
+            impl<'a> From<&'a std::vec::Vec<$integer>> for Classes<'a> {
                 fn from(classes: &'a std::vec::Vec<$integer>) -> Self {
                     Self::from(&classes[..])
+                }
+            }
+
+            impl<'a> From<&'a [$integer]> for Targets<'a> {
+                fn from(classes: &'a [$integer]) -> Self {
+                    Self(Kind::Classes(classes.into()))
+                }
+            }
+
+            impl<'a, const N: usize> From<&'a [$integer; N]> for Targets<'a> {
+                fn from(classes: &'a [$integer; N]) -> Self {
+                    Self(Kind::Classes(classes.into()))
+                }
+            }
+
+            #[cfg(feature = "std")]
+            impl<'a> From<&'a std::vec::Vec<$integer>> for Targets<'a> {
+                fn from(classes: &'a std::vec::Vec<$integer>) -> Self {
+                    Self(Kind::Classes(classes.into()))
                 }
             }
         )*
@@ -89,7 +127,7 @@ impl Targets<'_> {
     #[must_use]
     pub fn rows(&self) -> usize {
         match self.0 {
-            Kind::Classes(classes) => classes.len(),
+            Kind::Classes(classes) => classes.rows(),
             Kind::Probabilities(rows) => rows.rows(),
         }
     }
@@ -101,7 +139,7 @@ impl Targets<'_> {
     pub(super) fn check(&self, rows: usize, classes: usize, ignored: Option<i64>) -> Result<(), Error> {
         let targets = match self.0 {
             Kind::Classes(targets) => {
-                if targets.len() == rows {
+                if targets.rows() == rows {
                     for row in 0..rows {
                         let target = targets.get(row);
                         let is_ignored = ignored.is_some_and(|ignored| target == i128::from(ignored));
@@ -111,7 +149,7 @@ impl Targets<'_> {
                     }
                     return Ok(());
                 }
-                (targets.len(), None)
+                (targets.rows(), None)
             }
             Kind::Probabilities(targets)
                 if targets.rows() == rows && (targets.cols() == classes || rows == 0) =>

@@ -14,6 +14,9 @@ pub trait Scale: Copy + Send + Sync {
     /// `x / T` in f64.
     fn exact(self, x: f64) -> f64;
 
+    /// `x / T` in f64.
+    fn exact_lanes<S: Simd>(self, s: S, x: S::F64) -> S::F64;
+
     /// Some `d` whose `z` is near this one.
     fn unscaled(self, z: f32) -> f32;
 
@@ -48,6 +51,11 @@ impl Scale for Unit {
 
     #[inline(always)]
     fn exact(self, x: f64) -> f64 {
+        x
+    }
+
+    #[inline(always)]
+    fn exact_lanes<S: Simd>(self, _: S, x: S::F64) -> S::F64 {
         x
     }
 
@@ -131,6 +139,11 @@ impl Scale for Temperature {
     #[inline(always)]
     fn exact(self, x: f64) -> f64 {
         x / self.temperature
+    }
+
+    #[inline(always)]
+    fn exact_lanes<S: Simd>(self, s: S, x: S::F64) -> S::F64 {
+        x * s.splat_f64(1.0 / self.temperature)
     }
 
     #[inline(always)]

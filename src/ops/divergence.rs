@@ -1,0 +1,165 @@
+//! Divergences of two distributions: Kullback-Leibler and Jensen-Shannon.
+
+use crate::batch::Engine;
+use crate::error::Error;
+use crate::rows::Rows;
+
+use super::kl::{Kl, Logits, Probabilities, Side};
+use super::options::{Kind, Softmax};
+use super::temperature::Unit;
+
+/// A distribution for each row, in one of the forms that models and losses give them.
+///
+/// [`Rows`] are taken for logits.
+///
+/// # Examples
+///
+/// ```
+/// use logits::{Distribution, Engine, Rows};
+///
+/// let (logits, probabilities) = ([1.0, 1.0], [0.25, 0.75]);
+/// let q = Distribution::Probabilities(Rows::new(&probabilities, 2)?);
+/// let mut out = [0.0];
+/// let kl = Engine::new().kl_divergence(Rows::new(&logits, 2)?, q, &mut out)?;
+/// assert!((kl.sum - 0.5 * (4_f64 / 3.0).ln()).abs() < 1e-6);
+/// # Ok::<(), logits::Error>(())
+/// ```
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Distribution<'a> {
+    /// `softmax(x / T)`.
+    Logits(Rows<'a>),
+    /// The same as logits: they are normalised once more, so that what their rounding has added does not count.
+    LogProbabilities(Rows<'a>),
+    /// `p_i^(1/T)`, normalised, so that what their rounding has added does not count. None may be negative.
+    Probabilities(Rows<'a>),
+}
+
+impl<'a> From<Rows<'a>> for Distribution<'a> {
+    fn from(logits: Rows<'a>) -> Self {
+        Self::Logits(logits)
+    }
+}
+
+impl<'a> Distribution<'a> {
+    fn rows(self) -> Rows<'a> {
+        match self {
+            Self::Logits(rows) | Self::LogProbabilities(rows) | Self::Probabilities(rows) => rows,
+        }
+    }
+}
+
+/// What is known of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Divergence {
+    /// The sum over the rows, in nats.
+    pub sum: f64,
+    /// How many they are.
+    pub rows: usize,
+}
+
+impl Divergence {
+    /// The mean over the rows, as PyTorch's `reduction="batchmean"`; NaN if there are none.
+    #[must_use]
+    pub fn batch_mean(&self) -> f64 {
+        self.sum / self.rows as f64
+    }
+
+    fn of(rows: &[f64]) -> Self {
+        Self { sum: rows.iter().sum(), rows: rows.len() }
+    }
+}
+
+impl Engine {
+    /// `KL(P || Q) = sum_i p_i log(p_i / q_i)` of each pair of rows, in nats, and their sum.
+    ///
+    /// The error is below `1e-6` relative, or `1e-12` absolute where that is more: also where P and Q are nearly the same, and
+    /// where their logits lie apart by thousands. Of a row with itself it is 0.
+    ///
+    /// | rows with | divergence |
+    /// |---|---|
+    /// | an element without probability in P | as if it were absent in P |
+    /// | one without probability in Q, with some in P | +inf |
+    /// | logits of NaN or +inf, or nothing but -inf; probabilities of NaN, +inf or below 0, or nothing but 0 | NaN |
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShapesDiffer`] unless both have as many rows and columns; [`Error::LengthMismatch`] if `out` does not hold one
+    /// number for each row. Nothing has been written then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Engine, Rows};
+    ///
+    /// let (p, q) = ([0.0, 1e-3], [0.0, 2e-3]);
+    /// let mut out = [0.0];
+    /// Engine::new().kl_divergence(Rows::new(&p, 2)?, Rows::new(&q, 2)?, &mut out)?;
+    /// assert!((out[0] / 1.25e-7 - 1.0).abs() < 1e-3);
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn kl_divergence<'a>(
+        &self,
+        p: impl Into<Distribution<'a>>,
+        q: impl Into<Distribution<'a>>,
+        out: &mut [f64],
+    ) -> Result<Divergence, Error> {
+        self.kl_divergence_with(p, q, &Softmax::default(), out)
+    }
+
+    /// [`Engine::kl_divergence`] at a temperature, which is that of both sides. It must be 1 for probabilities.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::kl_divergence`]; [`Error::Temperature`] if the temperature is negative or NaN, [`Error::OutOfRange`] if it
+    /// is 0, or not 1 with probabilities.
+    pub fn kl_divergence_with<'a>(
+        &self,
+        p: impl Into<Distribution<'a>>,
+        q: impl Into<Distribution<'a>>,
+        options: &Softmax,
+        out: &mut [f64],
+    ) -> Result<Divergence, Error> {
+        pairs(self, p.into(), q.into(), options, out)?;
+        Ok(Divergence::of(out))
+    }
+}
+
+/// The divergences of pairs of rows.
+fn pairs(
+    engine: &Engine,
+    p: Distribution<'_>,
+    q: Distribution<'_>,
+    options: &Softmax,
+    out: &mut [f64],
+) -> Result<(), Error> {
+    let rows = [p.rows(), q.rows()];
+    let shapes = rows.map(|rows| (rows.rows(), rows.cols()));
+    if shapes[0] != shapes[1] && shapes[0].0 + shapes[1].0 > 0 {
+        return Err(Error::ShapesDiffer { what: ["the first distributions", "the second"], shapes });
+    }
+    let given = |side| matches!(side, Distribution::Probabilities(_));
+    match (options.temperature()?, given(p), given(q)) {
+        (Kind::Zero, ..) => out_of_range(0.0, "above 0"),
+        (Kind::One, false, false) => run(engine, rows, Logits(Unit), Logits(Unit), out),
+        (Kind::One, true, false) => run(engine, rows, Probabilities, Logits(Unit), out),
+        (Kind::One, false, true) => run(engine, rows, Logits(Unit), Probabilities, out),
+        (Kind::One, true, true) => run(engine, rows, Probabilities, Probabilities, out),
+        (Kind::Other(scale), false, false) => run(engine, rows, Logits(scale), Logits(scale), out),
+        (Kind::Other(_), ..) => out_of_range(options.temperature, "1 where probabilities are given"),
+    }
+}
+
+fn out_of_range(value: f64, range: &'static str) -> Result<(), Error> {
+    Err(Error::OutOfRange { what: "the temperature of a divergence", value, range })
+}
+
+fn run(
+    engine: &Engine,
+    rows: [Rows<'_>; 2],
+    p: impl Side,
+    q: impl Side,
+    out: &mut [f64],
+) -> Result<(), Error> {
+    engine.reduce(rows[0], out, &Kl { p, q, rows })
+}
