@@ -2,3 +2,4 @@
 
 pub mod double;
 pub mod exp;
+mod trial;
