@@ -2,4 +2,5 @@
 
 pub mod double;
 pub mod exp;
+pub mod ln;
 mod trial;

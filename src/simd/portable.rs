@@ -3,9 +3,9 @@
 //! Where those include a fused multiply-add (`cfg(portable_fma)`, set by `build.rs`) this backend has the same bits as
 //! the others; elsewhere it rounds a multiply-add twice and has bounds of its own.
 
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
-use wide::{f32x8, f64x4, u32x8};
+use wide::{f32x8, f64x4, u32x8, u64x4};
 
 use super::{Kernel, LANES, Simd};
 
@@ -44,8 +44,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn zero_f64(self) -> F64 {
-        F64([f64x4::splat(0.0); 4])
+    fn splat_f64(self, value: f64) -> F64 {
+        F64([f64x4::splat(value); 4])
     }
 }
 
@@ -71,6 +71,11 @@ impl super::F32 for F32 {
     #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask([self.0[0].simd_eq(other.0[0]), self.0[1].simd_eq(other.0[1])])
+    }
+
+    #[inline(always)]
+    fn exceeds(self, other: Self) -> Mask {
+        Mask([self.0[0].simd_gt(other.0[0]), self.0[1].simd_gt(other.0[1])])
     }
 
     #[inline(always)]
@@ -116,6 +121,32 @@ impl super::F64 for F64 {
     }
 
     #[inline(always)]
+    fn power_of_two(self) -> Self {
+        let ([a, b, c, d], mask) = (self.0, f64x4::splat(f64::INFINITY));
+        F64([a & mask, b & mask, c & mask, d & mask])
+    }
+
+    #[inline(always)]
+    fn exponent(self) -> Self {
+        let mut bits: [u64x4; 4] = bytemuck::cast(self.0);
+        for bits in &mut bits {
+            *bits = (*bits >> 52_u32) | u64x4::splat(super::TWO_52.to_bits());
+        }
+        F64(bytemuck::cast(bits)) - F64([f64x4::splat(super::TWO_52 + 1023.0); 4])
+    }
+
+    #[inline(always)]
+    fn select_equal(self, other: Self, if_equal: Self, otherwise: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        let masks = [a.simd_eq(e), b.simd_eq(f), c.simd_eq(g), d.simd_eq(h)];
+        let mut lanes = otherwise.0;
+        for (i, mask) in masks.into_iter().enumerate() {
+            lanes[i] = mask.select(if_equal.0[i], lanes[i]);
+        }
+        F64(lanes)
+    }
+
+    #[inline(always)]
     fn to_array(self) -> [f64; LANES] {
         bytemuck::cast(self.0)
     }
@@ -156,4 +187,4 @@ macro_rules! operators {
     )*};
 }
 
-operators!(Add add, Sub sub, Mul mul);
+operators!(Add add, Sub sub, Mul mul, Div div);
