@@ -3,4 +3,5 @@
 pub mod double;
 pub mod exp;
 pub mod ln;
+pub mod tanh;
 mod trial;

@@ -272,8 +272,21 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        F32(halves!(I => _mm256_min_ps(self.0[I], other.0[I])))
+    }
+
+    #[inline(always)]
     fn abs(self) -> Self {
         F32(halves!(I => _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0[I])))
+    }
+
+    #[inline(always)]
+    fn copy_sign(self, sign: Self) -> Self {
+        F32(halves!(I => {
+            let bit = _mm256_set1_ps(-0.0);
+            _mm256_or_ps(_mm256_andnot_ps(bit, self.0[I]), _mm256_and_ps(bit, sign.0[I]))
+        }))
     }
 
     #[inline(always)]

@@ -205,8 +205,23 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        F32(intrinsics! { _mm512_min_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
     fn abs(self) -> Self {
         F32(intrinsics! { _mm512_abs_ps(self.0) })
+    }
+
+    #[inline(always)]
+    fn copy_sign(self, sign: Self) -> Self {
+        // A bit of the first says whether that of the second is taken, or that of the third.
+        const SELECT: i32 = 0xca;
+        F32(intrinsics! {
+            let (magnitude, sign) = (_mm512_castps_si512(self.0), _mm512_castps_si512(sign.0));
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<SELECT>(_mm512_set1_epi32(i32::MIN), sign, magnitude))
+        })
     }
 
     #[inline(always)]

@@ -148,8 +148,14 @@ pub trait F32:
     /// `if self > other { self } else { other }`: `other` where either is NaN, and where both are zeros.
     fn max(self, other: Self) -> Self;
 
+    /// `if self < other { self } else { other }`: `other` where either is NaN, and where both are zeros.
+    fn min(self, other: Self) -> Self;
+
     /// Each lane without its sign.
     fn abs(self) -> Self;
+
+    /// Each lane with the sign of the other.
+    fn copy_sign(self, sign: Self) -> Self;
 
     /// Equal lanes; NaN equals nothing and -0 equals +0.
     fn equals(self, other: Self) -> Self::Mask;

@@ -109,9 +109,20 @@ impl super::F32 for F32 {
         F32(quarters!(I => vbslq_f32(vcgtq_f32(self.0[I], other.0[I]), self.0[I], other.0[I])))
     }
 
+    // Nor `vminq_f32`.
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        F32(quarters!(I => vbslq_f32(vcltq_f32(self.0[I], other.0[I]), self.0[I], other.0[I])))
+    }
+
     #[inline(always)]
     fn abs(self) -> Self {
         F32(quarters!(I => vabsq_f32(self.0[I])))
+    }
+
+    #[inline(always)]
+    fn copy_sign(self, sign: Self) -> Self {
+        F32(quarters!(I => vbslq_f32(vdupq_n_u32(1 << 31), sign.0[I], self.0[I])))
     }
 
     #[inline(always)]

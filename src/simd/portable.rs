@@ -64,8 +64,18 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        F32([min(self.0[0], other.0[0]), min(self.0[1], other.0[1])])
+    }
+
+    #[inline(always)]
     fn abs(self) -> Self {
         F32([self.0[0].abs(), self.0[1].abs()])
+    }
+
+    #[inline(always)]
+    fn copy_sign(self, sign: Self) -> Self {
+        F32([self.0[0].copysign(sign.0[0]), self.0[1].copysign(sign.0[1])])
     }
 
     #[inline(always)]
@@ -106,6 +116,15 @@ fn max(a: f32x8, b: f32x8) -> f32x8 {
     return a.fast_max(b);
     #[cfg(not(target_arch = "x86_64"))]
     return a.simd_gt(b).select(a, b);
+}
+
+/// The same of the smaller one.
+#[inline(always)]
+fn min(a: f32x8, b: f32x8) -> f32x8 {
+    #[cfg(target_arch = "x86_64")]
+    return a.fast_min(b);
+    #[cfg(not(target_arch = "x86_64"))]
+    return a.simd_lt(b).select(a, b);
 }
 
 impl super::F64 for F64 {

@@ -67,8 +67,18 @@ impl super::F32 for F32 {
     }
 
     #[inline(never)]
+    fn min(self, other: Self) -> Self {
+        F32(zip(self.0, other.0, |a, b| if a < b { a } else { b }))
+    }
+
+    #[inline(never)]
     fn abs(self) -> Self {
         F32(self.0.map(f32::abs))
+    }
+
+    #[inline(never)]
+    fn copy_sign(self, sign: Self) -> Self {
+        F32(zip(self.0, sign.0, f32::copysign))
     }
 
     #[inline(never)]
