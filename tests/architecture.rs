@@ -59,7 +59,9 @@ fn sources() -> BTreeMap<String, String> {
         lines.collect::<Vec<_>>().join("\n")
     };
     let name = |path: &Path| path.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
-    files.iter().map(|path| (name(path), code(&fs::read_to_string(path).unwrap()))).collect()
+    let texts = files.iter().map(|path| (name(path), fs::read_to_string(path).unwrap()));
+    let tests_alone = |text: &str| text.contains("\n#![cfg(test)]\n");
+    texts.filter(|(_, text)| !tests_alone(text)).map(|(name, text)| (name, code(&text))).collect()
 }
 
 fn layer_of(module: &str) -> Option<usize> {

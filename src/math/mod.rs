@@ -2,3 +2,6 @@
 
 pub mod double;
 pub mod exp;
+pub mod ln;
+pub mod tanh;
+mod trial;

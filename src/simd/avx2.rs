@@ -4,9 +4,9 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
-use super::{HALF, Kernel, LANES, STREAM_ALIGNMENT, Simd};
+use super::{HALF, Kernel, LANES, STREAM_ALIGNMENT, Simd, TWO_52};
 
 /// Proof of AVX2, FMA, F16C, BMI1, BMI2 and POPCNT: only [`Avx2::new`] makes one.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,20 @@ macro_rules! halves {
             [
                 { const $i: usize = 0; $half },
                 { const $i: usize = 1; $half },
+            ]
+        }
+    };
+}
+
+/// The same for each of four registers.
+macro_rules! quarters {
+    ($i:ident => $quarter:expr) => {
+        intrinsics! {
+            [
+                { const $i: usize = 0; $quarter },
+                { const $i: usize = 1; $quarter },
+                { const $i: usize = 2; $quarter },
+                { const $i: usize = 3; $quarter },
             ]
         }
     };
@@ -88,8 +102,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn zero_f64(self) -> F64 {
-        F64([intrinsics! { _mm256_setzero_pd() }; 4])
+    fn splat_f64(self, value: f64) -> F64 {
+        F64([intrinsics! { _mm256_set1_pd(value) }; 4])
     }
 
     #[inline(always)]
@@ -258,13 +272,31 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        F32(halves!(I => _mm256_min_ps(self.0[I], other.0[I])))
+    }
+
+    #[inline(always)]
     fn abs(self) -> Self {
         F32(halves!(I => _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0[I])))
     }
 
     #[inline(always)]
+    fn copy_sign(self, sign: Self) -> Self {
+        F32(halves!(I => {
+            let bit = _mm256_set1_ps(-0.0);
+            _mm256_or_ps(_mm256_andnot_ps(bit, self.0[I]), _mm256_and_ps(bit, sign.0[I]))
+        }))
+    }
+
+    #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask(halves!(I => _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0[I], other.0[I])))
+    }
+
+    #[inline(always)]
+    fn exceeds(self, other: Self) -> Mask {
+        Mask(halves!(I => _mm256_cmp_ps::<_CMP_GT_OQ>(self.0[I], other.0[I])))
     }
 
     #[inline(always)]
@@ -387,6 +419,28 @@ impl super::F64 for F64 {
     }
 
     #[inline(always)]
+    fn power_of_two(self) -> Self {
+        F64(quarters!(I => _mm256_and_pd(self.0[I], _mm256_set1_pd(f64::INFINITY))))
+    }
+
+    #[inline(always)]
+    fn exponent(self) -> Self {
+        F64(quarters!(I => {
+            let biased = _mm256_castsi256_pd(_mm256_srli_epi64::<52>(_mm256_castpd_si256(self.0[I])));
+            let biased = _mm256_or_pd(biased, _mm256_set1_pd(TWO_52));
+            _mm256_sub_pd(biased, _mm256_set1_pd(TWO_52 + 1023.0))
+        }))
+    }
+
+    #[inline(always)]
+    fn select_equal(self, other: Self, if_equal: Self, otherwise: Self) -> Self {
+        F64(quarters!(I => {
+            let equal = _mm256_cmp_pd::<_CMP_EQ_OQ>(self.0[I], other.0[I]);
+            _mm256_blendv_pd(otherwise.0[I], if_equal.0[I], equal)
+        }))
+    }
+
+    #[inline(always)]
     fn halve(self) -> [f64; HALF] {
         let [a, b, c, d] = self.0;
         let mut sums = [0.0; HALF];
@@ -437,8 +491,7 @@ macro_rules! operators {
 
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
-                F64(intrinsics! { [$double(a, e), $double(b, f), $double(c, g), $double(d, h)] })
+                F64(quarters!(I => $double(self.0[I], other.0[I])))
             }
         }
     )*};
@@ -447,5 +500,6 @@ macro_rules! operators {
 operators! {
     Add add _mm256_add_ps _mm256_add_pd,
     Sub sub _mm256_sub_ps _mm256_sub_pd,
-    Mul mul _mm256_mul_ps _mm256_mul_pd
+    Mul mul _mm256_mul_ps _mm256_mul_pd,
+    Div div _mm256_div_ps _mm256_div_pd
 }

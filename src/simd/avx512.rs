@@ -4,7 +4,7 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
 use super::{HALF, Kernel, LANES, STREAM_ALIGNMENT, Simd};
 
@@ -35,6 +35,19 @@ macro_rules! intrinsics {
         // SAFETY: a token or a vector made by one is at hand, so this CPU has the instructions; the pointers, where
         // there are any, are those of arrays and slices as long as what is loaded or stored.
         unsafe { $($body)* }
+    };
+}
+
+/// The same for both registers of doubles, spelt out: a closure would be a function of its own, without this backend's
+/// instructions.
+macro_rules! halves {
+    ($i:ident => $half:expr) => {
+        intrinsics! {
+            [
+                { const $i: usize = 0; $half },
+                { const $i: usize = 1; $half },
+            ]
+        }
     };
 }
 
@@ -73,8 +86,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn zero_f64(self) -> F64 {
-        F64([intrinsics! { _mm512_setzero_pd() }; 2])
+    fn splat_f64(self, value: f64) -> F64 {
+        F64([intrinsics! { _mm512_set1_pd(value) }; 2])
     }
 
     #[inline(always)]
@@ -192,13 +205,33 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        F32(intrinsics! { _mm512_min_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
     fn abs(self) -> Self {
         F32(intrinsics! { _mm512_abs_ps(self.0) })
     }
 
     #[inline(always)]
+    fn copy_sign(self, sign: Self) -> Self {
+        // A bit of the first says whether that of the second is taken, or that of the third.
+        const SELECT: i32 = 0xca;
+        F32(intrinsics! {
+            let (magnitude, sign) = (_mm512_castps_si512(self.0), _mm512_castps_si512(sign.0));
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<SELECT>(_mm512_set1_epi32(i32::MIN), sign, magnitude))
+        })
+    }
+
+    #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask(intrinsics! { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn exceeds(self, other: Self) -> Mask {
+        Mask(intrinsics! { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0) })
     }
 
     #[inline(always)]
@@ -272,6 +305,24 @@ impl super::F64 for F64 {
     }
 
     #[inline(always)]
+    fn power_of_two(self) -> Self {
+        F64(halves!(I => _mm512_and_pd(self.0[I], _mm512_set1_pd(f64::INFINITY))))
+    }
+
+    #[inline(always)]
+    fn exponent(self) -> Self {
+        F64(halves!(I => _mm512_getexp_pd(self.0[I])))
+    }
+
+    #[inline(always)]
+    fn select_equal(self, other: Self, if_equal: Self, otherwise: Self) -> Self {
+        F64(halves!(I => {
+            let equal = _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0[I], other.0[I]);
+            _mm512_mask_blend_pd(equal, otherwise.0[I], if_equal.0[I])
+        }))
+    }
+
+    #[inline(always)]
     fn halve(self) -> [f64; HALF] {
         let mut sums = [0.0; HALF];
         intrinsics! { _mm512_storeu_pd(sums.as_mut_ptr(), _mm512_add_pd(self.0[0], self.0[1])) };
@@ -327,7 +378,7 @@ macro_rules! operators {
 
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                F64(intrinsics! { [$double(self.0[0], other.0[0]), $double(self.0[1], other.0[1])] })
+                F64(halves!(I => $double(self.0[I], other.0[I])))
             }
         }
     )*};
@@ -336,5 +387,6 @@ macro_rules! operators {
 operators! {
     Add add _mm512_add_ps _mm512_add_pd,
     Sub sub _mm512_sub_ps _mm512_sub_pd,
-    Mul mul _mm512_mul_ps _mm512_mul_pd
+    Mul mul _mm512_mul_ps _mm512_mul_pd,
+    Div div _mm512_div_ps _mm512_div_pd
 }

@@ -9,7 +9,7 @@
 //! the backend files.
 
 use core::mem::MaybeUninit;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
 /// Whether this CPU has features: asked at run time with `std`, else what the program was compiled for.
 #[cfg(target_arch = "x86_64")]
@@ -44,6 +44,9 @@ pub const HALF: usize = LANES / 2;
 
 /// A line of the caches, which is written whole where it passes them.
 pub const STREAM_ALIGNMENT: usize = 64;
+
+/// `2^52`: an integer in its low bits is an integer that is added to it. So a biased exponent becomes a float.
+const TWO_52: f64 = 4_503_599_627_370_496.0;
 
 /// Work that runs on any backend: what a closure would be, if closures could be generic.
 pub trait Kernel {
@@ -84,7 +87,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
         self.load(&lanes)
     }
 
-    fn zero_f64(self) -> Self::F64;
+    fn splat_f64(self, value: f64) -> Self::F64;
+
+    #[inline(always)]
+    fn zero_f64(self) -> Self::F64 {
+        self.splat_f64(0.0)
+    }
 
     /// Has the memory at `address`, if there is any, fetched into the first-level cache.
     #[inline(always)]
@@ -128,7 +136,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// 16 lanes of `f32`.
-pub trait F32: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+pub trait F32:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
     type F64: F64;
     type Mask: Mask<Self>;
 
@@ -138,11 +148,20 @@ pub trait F32: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Sel
     /// `if self > other { self } else { other }`: `other` where either is NaN, and where both are zeros.
     fn max(self, other: Self) -> Self;
 
+    /// `if self < other { self } else { other }`: `other` where either is NaN, and where both are zeros.
+    fn min(self, other: Self) -> Self;
+
     /// Each lane without its sign.
     fn abs(self) -> Self;
 
+    /// Each lane with the sign of the other.
+    fn copy_sign(self, sign: Self) -> Self;
+
     /// Equal lanes; NaN equals nothing and -0 equals +0.
     fn equals(self, other: Self) -> Self::Mask;
+
+    /// Greater lanes; NaN is not greater than anything, nor is anything than it.
+    fn exceeds(self, other: Self) -> Self::Mask;
 
     /// The low nine bits of each lane's representation, moved up to where sign and exponent stand.
     ///
@@ -190,11 +209,23 @@ pub trait F32: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Sel
 }
 
 /// 16 lanes of `f64`.
-pub trait F64: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+pub trait F64:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
     type F32;
 
     /// Rounds each lane to the nearest float.
     fn narrow(self) -> Self::F32;
+
+    /// The exponent of each lane, with a plus and without its mantissa: the greatest power of two that is not above a
+    /// normal positive number. Of an infinity and of NaN it is +inf.
+    fn power_of_two(self) -> Self;
+
+    /// The `k` of `2^k <= x < 2^(k + 1)`, for a normal positive `x`. Anything for any other.
+    fn exponent(self) -> Self;
+
+    /// `if_equal` where lanes are equal, `otherwise` elsewhere.
+    fn select_equal(self, other: Self, if_equal: Self, otherwise: Self) -> Self;
 
     fn to_array(self) -> [f64; LANES];
 

@@ -2,9 +2,9 @@
 #![expect(unsafe_code, reason = "intrinsics: this module is compiled only where NEON is part of the target")]
 
 use core::arch::aarch64::*;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
-use super::{Kernel, LANES, Simd};
+use super::{Kernel, LANES, Simd, TWO_52};
 
 /// Proof of NEON: only [`Neon::new`] makes one, and it is compiled only for targets that have NEON.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,24 @@ macro_rules! quarters {
     };
 }
 
+/// The same for each of eight.
+macro_rules! eighths {
+    ($i:ident => $eighth:expr) => {
+        intrinsics! {
+            [
+                { const $i: usize = 0; $eighth },
+                { const $i: usize = 1; $eighth },
+                { const $i: usize = 2; $eighth },
+                { const $i: usize = 3; $eighth },
+                { const $i: usize = 4; $eighth },
+                { const $i: usize = 5; $eighth },
+                { const $i: usize = 6; $eighth },
+                { const $i: usize = 7; $eighth },
+            ]
+        }
+    };
+}
+
 impl Simd for Neon {
     const FUSED: bool = true;
 
@@ -71,8 +89,8 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn zero_f64(self) -> F64 {
-        F64([intrinsics! { vdupq_n_f64(0.0) }; 8])
+    fn splat_f64(self, value: f64) -> F64 {
+        F64([intrinsics! { vdupq_n_f64(value) }; 8])
     }
 }
 
@@ -91,14 +109,30 @@ impl super::F32 for F32 {
         F32(quarters!(I => vbslq_f32(vcgtq_f32(self.0[I], other.0[I]), self.0[I], other.0[I])))
     }
 
+    // Nor `vminq_f32`.
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        F32(quarters!(I => vbslq_f32(vcltq_f32(self.0[I], other.0[I]), self.0[I], other.0[I])))
+    }
+
     #[inline(always)]
     fn abs(self) -> Self {
         F32(quarters!(I => vabsq_f32(self.0[I])))
     }
 
     #[inline(always)]
+    fn copy_sign(self, sign: Self) -> Self {
+        F32(quarters!(I => vbslq_f32(vdupq_n_u32(1 << 31), sign.0[I], self.0[I])))
+    }
+
+    #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask(quarters!(I => vceqq_f32(self.0[I], other.0[I])))
+    }
+
+    #[inline(always)]
+    fn exceeds(self, other: Self) -> Mask {
+        Mask(quarters!(I => vcgtq_f32(self.0[I], other.0[I])))
     }
 
     #[inline(always)]
@@ -137,6 +171,28 @@ impl super::F64 for F64 {
     #[inline(always)]
     fn narrow(self) -> F32 {
         F32(quarters!(I => vcvt_high_f32_f64(vcvt_f32_f64(self.0[2 * I]), self.0[2 * I + 1])))
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        F64(eighths!(I => {
+            let bits = vreinterpretq_u64_f64(self.0[I]);
+            vreinterpretq_f64_u64(vandq_u64(bits, vdupq_n_u64(f64::INFINITY.to_bits())))
+        }))
+    }
+
+    #[inline(always)]
+    fn exponent(self) -> Self {
+        F64(eighths!(I => {
+            let biased = vshrq_n_u64::<52>(vreinterpretq_u64_f64(self.0[I]));
+            let biased = vorrq_u64(biased, vdupq_n_u64(TWO_52.to_bits()));
+            vsubq_f64(vreinterpretq_f64_u64(biased), vdupq_n_f64(TWO_52 + 1023.0))
+        }))
+    }
+
+    #[inline(always)]
+    fn select_equal(self, other: Self, if_equal: Self, otherwise: Self) -> Self {
+        F64(eighths!(I => vbslq_f64(vceqq_f64(self.0[I], other.0[I]), if_equal.0[I], otherwise.0[I])))
     }
 
     #[inline(always)]
@@ -179,10 +235,7 @@ macro_rules! operators {
 
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                let (a, b) = (self.0, other.0);
-                let [[c, d, e, f], [g, h, i, j]] =
-                    [quarters!(I => $double(a[I], b[I])), quarters!(I => $double(a[I + 4], b[I + 4]))];
-                F64([c, d, e, f, g, h, i, j])
+                F64(eighths!(I => $double(self.0[I], other.0[I])))
             }
         }
     )*};
@@ -191,5 +244,6 @@ macro_rules! operators {
 operators! {
     Add add vaddq_f32 vaddq_f64,
     Sub sub vsubq_f32 vsubq_f64,
-    Mul mul vmulq_f32 vmulq_f64
+    Mul mul vmulq_f32 vmulq_f64,
+    Div div vdivq_f32 vdivq_f64
 }

@@ -3,9 +3,9 @@
 //! Where those include a fused multiply-add (`cfg(portable_fma)`, set by `build.rs`) this backend has the same bits as
 //! the others; elsewhere it rounds a multiply-add twice and has bounds of its own.
 
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
-use wide::{f32x8, f64x4, u32x8};
+use wide::{f32x8, f64x4, u32x8, u64x4};
 
 use super::{Kernel, LANES, Simd};
 
@@ -44,8 +44,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn zero_f64(self) -> F64 {
-        F64([f64x4::splat(0.0); 4])
+    fn splat_f64(self, value: f64) -> F64 {
+        F64([f64x4::splat(value); 4])
     }
 }
 
@@ -64,13 +64,28 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        F32([min(self.0[0], other.0[0]), min(self.0[1], other.0[1])])
+    }
+
+    #[inline(always)]
     fn abs(self) -> Self {
         F32([self.0[0].abs(), self.0[1].abs()])
     }
 
     #[inline(always)]
+    fn copy_sign(self, sign: Self) -> Self {
+        F32([self.0[0].copysign(sign.0[0]), self.0[1].copysign(sign.0[1])])
+    }
+
+    #[inline(always)]
     fn equals(self, other: Self) -> Mask {
         Mask([self.0[0].simd_eq(other.0[0]), self.0[1].simd_eq(other.0[1])])
+    }
+
+    #[inline(always)]
+    fn exceeds(self, other: Self) -> Mask {
+        Mask([self.0[0].simd_gt(other.0[0]), self.0[1].simd_gt(other.0[1])])
     }
 
     #[inline(always)]
@@ -103,6 +118,15 @@ fn max(a: f32x8, b: f32x8) -> f32x8 {
     return a.simd_gt(b).select(a, b);
 }
 
+/// The same of the smaller one.
+#[inline(always)]
+fn min(a: f32x8, b: f32x8) -> f32x8 {
+    #[cfg(target_arch = "x86_64")]
+    return a.fast_min(b);
+    #[cfg(not(target_arch = "x86_64"))]
+    return a.simd_lt(b).select(a, b);
+}
+
 impl super::F64 for F64 {
     type F32 = F32;
 
@@ -113,6 +137,32 @@ impl super::F64 for F64 {
             *narrow = lane as f32;
         }
         F32(bytemuck::cast(lanes))
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        let ([a, b, c, d], mask) = (self.0, f64x4::splat(f64::INFINITY));
+        F64([a & mask, b & mask, c & mask, d & mask])
+    }
+
+    #[inline(always)]
+    fn exponent(self) -> Self {
+        let mut bits: [u64x4; 4] = bytemuck::cast(self.0);
+        for bits in &mut bits {
+            *bits = (*bits >> 52_u32) | u64x4::splat(super::TWO_52.to_bits());
+        }
+        F64(bytemuck::cast(bits)) - F64([f64x4::splat(super::TWO_52 + 1023.0); 4])
+    }
+
+    #[inline(always)]
+    fn select_equal(self, other: Self, if_equal: Self, otherwise: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        let masks = [a.simd_eq(e), b.simd_eq(f), c.simd_eq(g), d.simd_eq(h)];
+        let mut lanes = otherwise.0;
+        for (i, mask) in masks.into_iter().enumerate() {
+            lanes[i] = mask.select(if_equal.0[i], lanes[i]);
+        }
+        F64(lanes)
     }
 
     #[inline(always)]
@@ -156,4 +206,4 @@ macro_rules! operators {
     )*};
 }
 
-operators!(Add add, Sub sub, Mul mul);
+operators!(Add add, Sub sub, Mul mul, Div div);

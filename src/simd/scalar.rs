@@ -3,7 +3,7 @@
 //! Operations on lanes are calls: nobody waits for this machine, but everybody would for the compiler, which otherwise
 //! unrolls sixteen lanes at each of the hundreds of places where a kernel has one of them.
 
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
 use super::{Kernel, LANES, Simd};
 
@@ -47,8 +47,8 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn zero_f64(self) -> F64 {
-        F64([0.0; LANES])
+    fn splat_f64(self, value: f64) -> F64 {
+        F64([value; LANES])
     }
 }
 
@@ -67,13 +67,28 @@ impl super::F32 for F32 {
     }
 
     #[inline(never)]
+    fn min(self, other: Self) -> Self {
+        F32(zip(self.0, other.0, |a, b| if a < b { a } else { b }))
+    }
+
+    #[inline(never)]
     fn abs(self) -> Self {
         F32(self.0.map(f32::abs))
     }
 
     #[inline(never)]
+    fn copy_sign(self, sign: Self) -> Self {
+        F32(zip(self.0, sign.0, f32::copysign))
+    }
+
+    #[inline(never)]
     fn equals(self, other: Self) -> Mask {
         Mask(zip(self.0, other.0, |a, b| a == b))
+    }
+
+    #[inline(never)]
+    fn exceeds(self, other: Self) -> Mask {
+        Mask(zip(self.0, other.0, |a, b| a > b))
     }
 
     #[inline(never)]
@@ -109,6 +124,22 @@ impl super::F64 for F64 {
         F32(self.0.map(|x| x as f32))
     }
 
+    #[inline(never)]
+    fn power_of_two(self) -> Self {
+        F64(self.0.map(|x| f64::from_bits(x.to_bits() & f64::INFINITY.to_bits())))
+    }
+
+    #[inline(never)]
+    fn exponent(self) -> Self {
+        F64(self.0.map(|x| f64::from((x.to_bits() >> 52) as u32) - 1023.0))
+    }
+
+    #[inline(never)]
+    fn select_equal(self, other: Self, if_equal: Self, otherwise: Self) -> Self {
+        let equal = zip(self.0, other.0, |a, b| a == b);
+        F64(core::array::from_fn(|i| if equal[i] { if_equal.0[i] } else { otherwise.0[i] }))
+    }
+
     #[inline(always)]
     fn to_array(self) -> [f64; LANES] {
         self.0
@@ -141,6 +172,6 @@ macro_rules! operators {
 }
 
 operators! {
-    F32: Add add, Sub sub, Mul mul;
-    F64: Add add, Sub sub, Mul mul;
+    F32: Add add, Sub sub, Mul mul, Div div;
+    F64: Add add, Sub sub, Mul mul, Div div;
 }
