@@ -201,6 +201,76 @@ pub fn log_softmax_backward(y: &[f32], g: &[f32], out: &mut [f64]) {
     }
 }
 
+/// `KL(P || Q)` in nats, with `P = softmax(x / T)` and `Q = softmax(y / T)`: infinite where Q has nothing and P something.
+///
+/// Where the two are close it is the sum of `p phi(d)` with `phi(d) = exp(d) - 1 - d`, of which nothing cancels.
+///
+/// # Panics
+///
+/// If lengths differ.
+#[must_use]
+pub fn kl_divergence(x: &[f32], y: &[f32], temperature: f64) -> f64 {
+    pairs(x, y, temperature, |p, q, d| if p == 0.0 { q } else { p * phi(d) })
+}
+
+/// The weighted Jensen-Shannon divergence `b KL(P || M) + (1 - b) KL(Q || M)`, with `M = b P + (1 - b) Q` and `0 < b < 1`.
+///
+/// # Panics
+///
+/// If lengths differ.
+#[must_use]
+pub fn js_divergence(x: &[f32], y: &[f32], beta: f64, temperature: f64) -> f64 {
+    // s - log(1 + s), where that does not cancel.
+    let excess = |s: f64| {
+        if s.abs() < 1e-3 { s * s * (0.5 - s * (1.0 / 3.0 - s * (0.25 - s * 0.2))) } else { s - log1p(s) }
+    };
+    pairs(x, y, temperature, |p, q, d| {
+        let from = |part: f64, log_quotient: f64, other: f64, weight: f64| {
+            if part == 0.0 { weight * other } else { part * excess(weight * libm::expm1(log_quotient)) }
+        };
+        // As much as a large quotient adds is known from the other.
+        let far = d.abs() > 700.0;
+        let (a, b) = if far {
+            let m = beta * p + (1.0 - beta) * q;
+            let side = |part: f64| if part == 0.0 { m } else { m - part - part * libm::log(m / part) };
+            (side(p), side(q))
+        } else {
+            (from(p, d, q, 1.0 - beta), from(q, -d, p, beta))
+        };
+        beta * a + (1.0 - beta) * b
+    })
+}
+
+fn phi(d: f64) -> f64 {
+    if d.abs() < 1e-2 {
+        let series = |d: f64| {
+            0.5 + d * (1.0 / 6.0 + d * (1.0 / 24.0 + d * (1.0 / 120.0 + d * (1.0 / 720.0 + d / 5040.0))))
+        };
+        d * d * series(d)
+    } else {
+        libm::expm1(d) - d
+    }
+}
+
+/// The sum over both rows' elements, given probabilities and the logarithm of their quotient.
+fn pairs(x: &[f32], y: &[f32], temperature: f64, element: impl Fn(f64, f64, f64) -> f64) -> f64 {
+    assert_eq!(x.len(), y.len());
+    let (Some(a), Some(b)) = (parts(x, temperature), parts(y, temperature)) else { return f64::NAN };
+    if a.rest.is_nan() || b.rest.is_nan() {
+        return f64::NAN;
+    }
+    let z = |x: f32, parts: &Parts| (f64::from(x) - parts.max) / temperature;
+    let (log_a, log_b) = (log1p(a.rest), log1p(b.rest));
+    let mut sum = Sum::default();
+    for (&x, &y) in x.iter().zip(y) {
+        let (p, q) = (z(x, &a) - log_a, z(y, &b) - log_b);
+        if p > f64::NEG_INFINITY || q > f64::NEG_INFINITY {
+            sum.add(element(exp(p), exp(q), q - p));
+        }
+    }
+    if sum.total.is_infinite() { sum.total } else { sum.value() }
+}
+
 /// The distance of `got` from `want`, in units in the last place of an `f32` of `want`'s size; of subnormal ones in steps
 /// of `2^-149`.
 ///

@@ -49,7 +49,7 @@ fn batches() -> impl Iterator<Item = (usize, Vec<f32>)> {
 }
 
 /// One hash for all of it: change it only with a change that is meant to change results, and say so in CHANGELOG.
-const HASH: u64 = 0x867e_ce24_7e97_d7cc;
+const HASH: u64 = 0x2194_072f_df0f_a68e;
 
 #[test]
 fn one_hash_for_all_instruction_sets_and_threads() {

@@ -93,6 +93,16 @@ impl<S: Simd> Exp<S> {
     /// Of some vectors side by side.
     #[inline(always)]
     pub fn exp<const N: usize>(self, z: [S::F32; N], low: Option<[S::F32; N]>) -> [S::F32; N] {
+        if S::OUTLINES { self.outlined(z, low) } else { self.inlined(z, low) }
+    }
+
+    #[inline(never)]
+    fn outlined<const N: usize>(self, z: [S::F32; N], low: Option<[S::F32; N]>) -> [S::F32; N] {
+        self.inlined(z, low)
+    }
+
+    #[inline(always)]
+    fn inlined<const N: usize>(self, z: [S::F32; N], low: Option<[S::F32; N]>) -> [S::F32; N] {
         let s = self.s;
         let (mut t, mut r, mut k) = (z, z, z);
         for i in 0..N {

@@ -34,13 +34,27 @@ const ARTANH: [f64; 6] = [
 ];
 
 /// The natural logarithm of each lane.
-#[cfg_attr(not(test), expect(dead_code, reason = "the operations that need it come with it"))]
 #[inline(always)]
 pub fn ln<S: Simd>(s: S, x: S::F32) -> S::F64 {
     // Lanes without a finite logarithm become what they have instead; that is not finite, and the end returns it as it is.
     let zero = s.splat(0.0);
     let or_nan = zero.exceeds(x).select(s.splat(f32::NAN), x);
-    let x = x.equals(zero).select(s.splat(f32::NEG_INFINITY), or_nan).widen();
+    ln_of(s, x.equals(zero).select(s.splat(f32::NEG_INFINITY), or_nan).widen())
+}
+
+/// The same of positive normal `f64`. Infinities and NaN stay what they are; anything for any other.
+#[inline(always)]
+pub fn ln_of<S: Simd>(s: S, x: S::F64) -> S::F64 {
+    if S::OUTLINES { outlined(s, x) } else { inlined(s, x) }
+}
+
+#[inline(never)]
+fn outlined<S: Simd>(s: S, x: S::F64) -> S::F64 {
+    inlined(s, x)
+}
+
+#[inline(always)]
+fn inlined<S: Simd>(s: S, x: S::F64) -> S::F64 {
     let y = (x * s.splat_f64(SQRT_2)).power_of_two();
     let quotient = (x - y) / (x + y);
     let square = quotient * quotient;

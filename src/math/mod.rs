@@ -3,5 +3,6 @@
 pub mod double;
 pub mod exp;
 pub mod ln;
+pub mod phi;
 pub mod tanh;
 mod trial;

@@ -26,6 +26,16 @@ const R: [f32; 10] = [
 /// `phi(d)` for `|d| <= REACH`. Anything for any other.
 #[inline(always)]
 pub fn phi<S: Simd, const N: usize>(s: S, d: [S::F32; N]) -> [S::F32; N] {
+    if S::OUTLINES { outlined(s, d) } else { inlined(s, d) }
+}
+
+#[inline(never)]
+fn outlined<S: Simd, const N: usize>(s: S, d: [S::F32; N]) -> [S::F32; N] {
+    inlined(s, d)
+}
+
+#[inline(always)]
+fn inlined<S: Simd, const N: usize>(s: S, d: [S::F32; N]) -> [S::F32; N] {
     let mut r = [s.splat(R[9]); N];
     for coefficient in [R[8], R[7], R[6], R[5], R[4], R[3], R[2], R[1], R[0]] {
         for i in 0..N {

@@ -4,6 +4,7 @@ use crate::batch::Engine;
 use crate::error::Error;
 use crate::rows::Rows;
 
+use super::jensen_shannon::JensenShannon;
 use super::kl::{Kl, Logits, Probabilities, Side};
 use super::options::{Kind, Softmax};
 use super::temperature::Unit;
@@ -120,17 +121,72 @@ impl Engine {
         options: &Softmax,
         out: &mut [f64],
     ) -> Result<Divergence, Error> {
-        pairs(self, p.into(), q.into(), options, out)?;
+        pairs(self, p.into(), q.into(), options, None, out)?;
+        Ok(Divergence::of(out))
+    }
+
+    /// The Jensen-Shannon divergence of each pair of rows, in nats, and the sum: `b KL(P || M) + (1 - b) KL(Q || M)` with `M = b P
+    /// + (1 - b) Q`. For `b = 1/2` that is the usual one, which is log 2 at most; for 0 and for 1 it is `KL(P || Q)` and
+    /// `KL(Q || P)`, as Liger and TRL define it.
+    ///
+    /// The error is as that of [`Engine::kl_divergence`], special values as well; but for `0 < b < 1` no divergence is infinite.
+    /// Rows are read twice, and a long one by one thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::kl_divergence`], and [`Error::OutOfRange`] unless `0 <= b <= 1`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Engine, Rows};
+    ///
+    /// let nothing = f32::NEG_INFINITY;
+    /// let (p, q) = ([0.0, nothing], [nothing, 0.0]);
+    /// let mut out = [0.0];
+    /// Engine::new().js_divergence(Rows::new(&p, 2)?, Rows::new(&q, 2)?, 0.5, &mut out)?;
+    /// assert!((out[0] - 2_f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn js_divergence<'a>(
+        &self,
+        p: impl Into<Distribution<'a>>,
+        q: impl Into<Distribution<'a>>,
+        beta: f64,
+        out: &mut [f64],
+    ) -> Result<Divergence, Error> {
+        self.js_divergence_with(p, q, beta, &Softmax::default(), out)
+    }
+
+    /// [`Engine::js_divergence`] at a temperature, which is that of both sides. It must be 1 for probabilities.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::js_divergence`] and [`Engine::kl_divergence_with`].
+    pub fn js_divergence_with<'a>(
+        &self,
+        p: impl Into<Distribution<'a>>,
+        q: impl Into<Distribution<'a>>,
+        beta: f64,
+        options: &Softmax,
+        out: &mut [f64],
+    ) -> Result<Divergence, Error> {
+        if !(0.0..=1.0).contains(&beta) {
+            return Err(Error::OutOfRange { what: "beta", value: beta, range: "from 0 to 1" });
+        }
+        let (p, q) = if beta == 1.0 { (q.into(), p.into()) } else { (p.into(), q.into()) };
+        pairs(self, p, q, options, (beta != 0.0 && beta != 1.0).then_some(beta), out)?;
         Ok(Divergence::of(out))
     }
 }
 
-/// The divergences of pairs of rows.
+/// The divergences of pairs of rows: from M, of which P has this part, or from each other.
 fn pairs(
     engine: &Engine,
     p: Distribution<'_>,
     q: Distribution<'_>,
     options: &Softmax,
+    beta: Option<f64>,
     out: &mut [f64],
 ) -> Result<(), Error> {
     let rows = [p.rows(), q.rows()];
@@ -138,14 +194,15 @@ fn pairs(
     if shapes[0] != shapes[1] && shapes[0].0 + shapes[1].0 > 0 {
         return Err(Error::ShapesDiffer { what: ["the first distributions", "the second"], shapes });
     }
+    let pairs = Pairs { engine, rows, beta };
     let given = |side| matches!(side, Distribution::Probabilities(_));
     match (options.temperature()?, given(p), given(q)) {
         (Kind::Zero, ..) => out_of_range(0.0, "above 0"),
-        (Kind::One, false, false) => run(engine, rows, Logits(Unit), Logits(Unit), out),
-        (Kind::One, true, false) => run(engine, rows, Probabilities, Logits(Unit), out),
-        (Kind::One, false, true) => run(engine, rows, Logits(Unit), Probabilities, out),
-        (Kind::One, true, true) => run(engine, rows, Probabilities, Probabilities, out),
-        (Kind::Other(scale), false, false) => run(engine, rows, Logits(scale), Logits(scale), out),
+        (Kind::One, false, false) => pairs.run(Logits(Unit), Logits(Unit), out),
+        (Kind::One, true, false) => pairs.run(Probabilities, Logits(Unit), out),
+        (Kind::One, false, true) => pairs.run(Logits(Unit), Probabilities, out),
+        (Kind::One, true, true) => pairs.run(Probabilities, Probabilities, out),
+        (Kind::Other(scale), false, false) => pairs.run(Logits(scale), Logits(scale), out),
         (Kind::Other(_), ..) => out_of_range(options.temperature, "1 where probabilities are given"),
     }
 }
@@ -154,12 +211,18 @@ fn out_of_range(value: f64, range: &'static str) -> Result<(), Error> {
     Err(Error::OutOfRange { what: "the temperature of a divergence", value, range })
 }
 
-fn run(
-    engine: &Engine,
-    rows: [Rows<'_>; 2],
-    p: impl Side,
-    q: impl Side,
-    out: &mut [f64],
-) -> Result<(), Error> {
-    engine.reduce(rows[0], out, &Kl { p, q, rows })
+struct Pairs<'e, 'a> {
+    engine: &'e Engine,
+    rows: [Rows<'a>; 2],
+    beta: Option<f64>,
+}
+
+impl Pairs<'_, '_> {
+    fn run(self, p: impl Side, q: impl Side, out: &mut [f64]) -> Result<(), Error> {
+        let Self { engine, rows, beta } = self;
+        let Some(beta) = beta else { return engine.reduce(rows[0], out, &Kl { p, q, rows }) };
+        engine.check_results(rows[0], out)?;
+        engine.visit(rows[0], 1, out, &JensenShannon { p, q, rows, beta });
+        Ok(())
+    }
 }

@@ -61,6 +61,9 @@ pub trait Side: Copy + Send + Sync {
 
     /// The logarithm of a sum of terms.
     fn logsumexp(self, terms: Normalizer) -> f64;
+
+    /// What makes probabilities of terms with a shift.
+    fn factor(self, row: &Normalizer, shift: Shift) -> f64;
 }
 
 /// Logits, at some temperature.
@@ -96,6 +99,11 @@ impl<C: Scale> Side for Logits<C> {
     #[inline(always)]
     fn logsumexp(self, terms: Normalizer) -> f64 {
         terms.logsumexp(self.0)
+    }
+
+    #[inline(always)]
+    fn factor(self, row: &Normalizer, shift: Shift) -> f64 {
+        row.factor(shift, self.0)
     }
 }
 
@@ -162,6 +170,11 @@ impl Side for Probabilities {
     #[inline(always)]
     fn logsumexp(self, terms: Normalizer) -> f64 {
         terms.logsumexp(Unit)
+    }
+
+    #[inline(always)]
+    fn factor(self, row: &Normalizer, _: Shift) -> f64 {
+        1.0 / row.sum
     }
 }
 

@@ -8,6 +8,7 @@ mod entropy;
 mod expected_value;
 mod factor;
 mod first;
+mod jensen_shannon;
 mod kl;
 mod log_softmax;
 mod logsumexp;

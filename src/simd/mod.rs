@@ -65,6 +65,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Whether [`F32::stream`] is anything but a store.
     const STREAMS: bool = false;
 
+    /// Whether elementary functions are calls, for the sake of whoever compiles them.
+    const OUTLINES: bool = false;
+
     /// How many vectors go [in step](F32::in_step) where there are many: 8 if there are registers for them, else 2.
     const IN_STEP: usize = 2;
 

@@ -27,6 +27,7 @@ fn zip<T: Copy, U>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> U) -> [U; L
 
 impl Simd for Scalar {
     const FUSED: bool = true;
+    const OUTLINES: bool = true;
 
     type F32 = F32;
     type F64 = F64;

@@ -1,7 +1,7 @@
 //! Tables that other programs have computed, by the scripts beside them.
 #![allow(dead_code, reason = "each test uses a part")]
 
-use logits::{CrossEntropy, Rows, Targets};
+use logits::{CrossEntropy, Distribution, Rows, Targets};
 use serde_json::Value;
 
 /// The cases of a table.
@@ -77,5 +77,45 @@ impl Case {
     /// Whether PyTorch multiplies 0 by infinity, or by NaN: there a class of weight 0 counts for nothing here.
     pub fn departs(&self) -> bool {
         ["losses are NaN", "its loss is NaN"].iter().any(|what| self.name.contains(what))
+    }
+}
+
+/// What 40 digits say of divergences.
+pub fn divergences() -> impl Iterator<Item = Pair> {
+    cases("divergence").into_iter().map(Pair::new)
+}
+
+/// Two batches of distributions.
+pub struct Pair {
+    pub name: String,
+    pub cols: usize,
+    pub p: Vec<f32>,
+    pub q: Vec<f32>,
+    pub value: Value,
+}
+
+impl Pair {
+    fn new(value: Value) -> Self {
+        Self {
+            name: value["name"].as_str().unwrap().to_owned(),
+            cols: value["cols"].as_u64().unwrap() as usize,
+            p: floats(&value["p"]),
+            q: floats(&value["q"]),
+            value,
+        }
+    }
+
+    pub fn side<'a>(&self, kind: &str, data: &'a [f32]) -> Distribution<'a> {
+        let rows = Rows::new(data, self.cols).unwrap();
+        match self.value[kind].as_str().unwrap() {
+            "logits" => Distribution::Logits(rows),
+            "log_probabilities" => Distribution::LogProbabilities(rows),
+            "probabilities" => Distribution::Probabilities(rows),
+            other => panic!("{other}"),
+        }
+    }
+
+    pub fn temperature(&self) -> f64 {
+        number(&self.value["temperature"])
     }
 }

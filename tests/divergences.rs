@@ -1,0 +1,241 @@
+//! Divergences against a table of 40 digits, against the definition in f64, and in all forms.
+
+mod common;
+mod tables;
+
+use common::*;
+use logits::{Distribution, Engine, Error, Isa, Rows, reference};
+use proptest::prelude::*;
+use tables::{divergences, number, numbers};
+
+/// Whether a divergence is as exact as promised.
+fn agrees(got: f64, want: f64) -> bool {
+    got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= (1e-6 * want.abs()).max(1e-12)
+}
+
+fn kl(engine: Engine, x: &[f32], y: &[f32], temperature: f64) -> f64 {
+    let (mut out, cols) = ([-7.0], x.len());
+    let rows = |x| Rows::new(x, cols).unwrap();
+    engine.kl_divergence_with(rows(x), rows(y), &at(temperature), &mut out).unwrap();
+    out[0]
+}
+
+fn js(engine: Engine, x: &[f32], y: &[f32], beta: f64, temperature: f64) -> f64 {
+    let (mut out, cols) = ([-7.0], x.len());
+    let rows = |x| Rows::new(x, cols).unwrap();
+    engine.js_divergence_with(rows(x), rows(y), beta, &at(temperature), &mut out).unwrap();
+    out[0]
+}
+
+#[test]
+fn the_table_says_the_same() {
+    let mut refused = 0;
+    for pair in divergences() {
+        for engine in engines() {
+            let (p, q) = (pair.side("kind_p", &pair.p), pair.side("kind_q", &pair.q));
+            let (mut out, options) = (vec![-7.0; pair.p.len() / pair.cols], at(pair.temperature()));
+            let context = format!("{}, {}", engine.isa(), pair.name);
+            let given = [p, q].iter().any(|side| matches!(side, Distribution::Probabilities(_)));
+            if given && pair.temperature() != 1.0 {
+                refused += 1;
+                let error = engine.kl_divergence_with(p, q, &options, &mut out).unwrap_err();
+                assert!(matches!(error, Error::OutOfRange { .. }), "{context}");
+                continue;
+            }
+            engine.kl_divergence_with(p, q, &options, &mut out).unwrap();
+            for (&got, want) in out.iter().zip(numbers(&pair.value["kl"])) {
+                assert!(agrees(got, want), "{context}: KL {got:e} {want:e}");
+            }
+            for (beta, want) in
+                pair.value["beta"].as_array().unwrap().iter().zip(pair.value["js"].as_array().unwrap())
+            {
+                let beta = number(beta);
+                let sum = engine.js_divergence_with(p, q, beta, &options, &mut out).unwrap();
+                for (&got, want) in out.iter().zip(numbers(want)) {
+                    assert!(agrees(got, want), "{context}: JS {beta} {got:e} {want:e}");
+                }
+                assert_eq!(sum.rows, out.len());
+            }
+        }
+    }
+    println!("{refused} refused");
+}
+
+/// Every named row from a neighbour of it, from far to near, and from itself.
+#[test]
+fn divergences_of_named_rows_are_within_their_bounds() {
+    for engine in engines() {
+        let mut most = [0.0_f64; 2];
+        for len in LENGTHS.into_iter().chain([100_001]) {
+            if len > 1000 && engine.isa() == Isa::Scalar {
+                continue;
+            }
+            for (name, x) in named_rows(len) {
+                assert_eq!(kl(engine, &x, &x, 1.0), 0.0, "{}: {name}, {len}", engine.isa());
+                assert_eq!(js(engine, &x, &x, 0.5, 0.7), 0.0, "{}: {name}, {len}", engine.isa());
+                let mut random = Random(len as u64);
+                for (i, noise) in [10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6].into_iter().enumerate() {
+                    let offset = if i % 2 == 0 { 0.0 } else { 3000.0 };
+                    let y: Vec<f32> = x.iter().map(|&x| x + random.uniform(-noise, noise) + offset).collect();
+                    let temperature = [1.0, 0.7, 3.0][i % 3];
+                    let (got, want) =
+                        (kl(engine, &x, &y, temperature), reference::kl_divergence(&x, &y, temperature));
+                    assert!(
+                        agrees(got, want),
+                        "{}: {name}, {len}, {noise}: KL {got:e} {want:e}",
+                        engine.isa()
+                    );
+                    if want > 1e-6 {
+                        most[0] = most[0].max((got / want - 1.0).abs());
+                    }
+                    let beta = [0.5, 0.1, 0.9][i % 3];
+                    let (got, want) = (
+                        js(engine, &x, &y, beta, temperature),
+                        reference::js_divergence(&x, &y, beta, temperature),
+                    );
+                    assert!(
+                        agrees(got, want),
+                        "{}: {name}, {len}, {noise}: JS {got:e} {want:e}",
+                        engine.isa()
+                    );
+                    if want > 1e-6 {
+                        most[1] = most[1].max((got / want - 1.0).abs());
+                    }
+                }
+            }
+        }
+        println!("{:8} KL {:.2e} JS {:.2e}", engine.isa(), most[0], most[1]);
+    }
+}
+
+fn any_pair() -> impl Strategy<Value = Vec<(f32, f32)>> {
+    let logit = || {
+        prop_oneof![
+            5 => -20.0_f32..20.0,
+            1 => -300.0_f32..300.0,
+            1 => Just(f32::NEG_INFINITY),
+        ]
+    };
+    proptest::collection::vec((logit(), logit()), 1..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    #[test]
+    fn any_two_rows_are_within_the_bounds(pairs in any_pair(), masked in any::<bool>(), beta in 0.01..0.99_f64) {
+        let (x, mut y): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+        if !masked {
+            // Or nearly all divergences are infinite.
+            for (y, &x) in y.iter_mut().zip(&x) {
+                *y = if x.is_finite() { y.max(-40.0) } else { *y };
+            }
+        }
+        let want = (reference::kl_divergence(&x, &y, 1.0), reference::js_divergence(&x, &y, beta, 1.0));
+        let mut bits = None;
+        for engine in engines() {
+            let got = (kl(engine, &x, &y, 1.0), js(engine, &x, &y, beta, 1.0));
+            prop_assert!(agrees(got.0, want.0), "{}: KL {:e} {:e}", engine.isa(), got.0, want.0);
+            prop_assert!(agrees(got.1, want.1), "{}: JS {:e} {:e}", engine.isa(), got.1, want.1);
+            if engine.isa().is_fused() {
+                let of_it = [got.0.to_bits(), got.1.to_bits()];
+                prop_assert_eq!(*bits.get_or_insert(of_it), of_it, "{}", engine.isa());
+            }
+        }
+    }
+}
+
+/// The same distributions in all forms, and the threads.
+#[test]
+fn a_batch_is_its_rows_in_any_form() {
+    for (rows, cols) in [(1, 200_000), (37, 11), (37, 1000), (5, 50_000)] {
+        let mut random = Random(cols as u64);
+        let mut x: Vec<f32> = (0..rows * cols).map(|_| random.uniform(-8.0, 8.0)).collect();
+        let mut y: Vec<f32> = x.iter().map(|&x| x + random.uniform(-1.0, 1.0)).collect();
+        if rows > 3 {
+            x[cols + 1] = f32::NAN;
+            y[2 * cols] = f32::NEG_INFINITY;
+            y[3 * cols..4 * cols].fill(f32::NEG_INFINITY);
+        }
+        let run = |engine: Engine| {
+            let (mut kl, mut js) = (vec![-7.0; rows], vec![-7.0; rows]);
+            let (p, q) = (Rows::new(&x, cols).unwrap(), Rows::new(&y, cols).unwrap());
+            engine.kl_divergence(p, q, &mut kl).unwrap();
+            engine.js_divergence(p, q, 0.3, &mut js).unwrap();
+            kl.iter().chain(&js).map(|x| x.to_bits()).collect::<Vec<_>>()
+        };
+        let want = run(Engine::new().serial());
+        for threads in 1..=4 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert!(pool.install(|| run(Engine::new())) == want, "{rows} x {cols}, {threads} threads");
+        }
+        let value = |i: usize| f64::from_bits(want[i]);
+        if rows > 3 {
+            assert!(value(1).is_nan() && value(3).is_nan() && value(2) == f64::INFINITY);
+            assert!(value(rows + 2).is_finite());
+        }
+        let engine = Engine::new();
+        for row in [0, rows - 1] {
+            let (a, b) = (&x[row * cols..][..cols], &y[row * cols..][..cols]);
+            assert_eq!(kl(engine, a, b, 1.0).to_bits(), want[row]);
+            let softmax = [softmax(engine, a, 1.0), softmax(engine, b, 1.0)];
+            let logs = [log_softmax(engine, a, 1.0), log_softmax(engine, b, 1.0)];
+            let forms = |i: usize| {
+                [
+                    Distribution::Logits(Rows::new([a, b][i], cols).unwrap()),
+                    Distribution::LogProbabilities(Rows::new(&logs[i], cols).unwrap()),
+                    Distribution::Probabilities(Rows::new(&softmax[i], cols).unwrap()),
+                ]
+            };
+            for p in forms(0) {
+                for q in forms(1) {
+                    let mut out = [-7.0];
+                    engine.kl_divergence(p, q, &mut out).unwrap();
+                    assert!(
+                        (out[0] / value(row) - 1.0).abs() < 3e-6,
+                        "{rows} x {cols}: {} {}",
+                        out[0],
+                        value(row)
+                    );
+                    engine.js_divergence(p, q, 0.3, &mut out).unwrap();
+                    assert!((out[0] / value(rows + row) - 1.0).abs() < 3e-6, "{rows} x {cols}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let (x, y) = ([0.0; 6], [0.25; 8]);
+    let (p, q) = (Rows::new(&x, 3).unwrap(), Rows::new(&y, 4).unwrap());
+    let mut out = [-7.0; 2];
+    let engine = Engine::new();
+    let said = |error: Error| error.to_string();
+    assert_eq!(
+        said(engine.kl_divergence(p, q, &mut out).unwrap_err()),
+        "the first distributions are 2 x 3 (rows x columns) but the second are 2 x 4"
+    );
+    assert_eq!(
+        said(engine.js_divergence(p, p, 1.5, &mut out).unwrap_err()),
+        "beta is 1.5: it must be from 0 to 1"
+    );
+    assert_eq!(
+        said(engine.kl_divergence(p, p, &mut out[..1]).unwrap_err()),
+        "the output takes one number for each of 2 rows but holds 1"
+    );
+    assert_eq!(
+        said(engine.js_divergence(p, p, 0.5, &mut out[..1]).unwrap_err()),
+        "the output takes one number for each of 2 rows but holds 1"
+    );
+    let given = Distribution::Probabilities(q);
+    assert_eq!(
+        said(engine.kl_divergence_with(given, q, &at(0.5), &mut out).unwrap_err()),
+        "the temperature of a divergence is 0.5: it must be 1 where probabilities are given"
+    );
+    assert_eq!(out, [-7.0; 2]);
+    // A probability cannot be negative.
+    let bad = [0.5, -0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25];
+    engine.kl_divergence(Distribution::Probabilities(Rows::new(&bad, 4).unwrap()), given, &mut out).unwrap();
+    assert!(out[0].is_nan() && out[1] == 0.0);
+}
