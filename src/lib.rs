@@ -114,9 +114,9 @@ pub use batch::Engine;
 pub use element::Element;
 pub use error::Error;
 pub use ops::{
-    Candidate, Chosen, Classes, CrossEntropy, Distribution, Divergence, Loss, MaskedRows, Reduction, RowLoss,
-    RowStatistics, Smoothed, Softmax, Statistics, Targets, entropy, log_softmax, log_softmax_in_place,
-    logsumexp, softmax, softmax_in_place,
+    Calibration, CalibrationBin, Candidate, Chosen, Classes, CrossEntropy, Distribution, Divergence, Loss,
+    MaskedRows, Reduction, RowLoss, RowStatistics, Smoothed, Softmax, Statistics, Targets, entropy,
+    log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place,
 };
 pub use rows::{Rows, RowsMut};
 pub use simd::isa::{Isa, ParseIsaError};

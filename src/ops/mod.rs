@@ -2,6 +2,7 @@
 
 mod apart;
 mod backward;
+mod calibration;
 mod cross_entropy;
 mod divergence;
 mod entropy;
@@ -23,6 +24,7 @@ mod statistics;
 mod targets;
 mod temperature;
 
+pub use calibration::{Calibration, CalibrationBin};
 pub use cross_entropy::{CrossEntropy, Loss, RowLoss, Smoothed};
 pub use divergence::{Distribution, Divergence};
 pub use entropy::entropy;

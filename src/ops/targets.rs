@@ -1,5 +1,7 @@
 //! What a row of logits is held against: a class, or a probability for each class.
 
+use core::ops::Range;
+
 use crate::Error;
 use crate::rows::Rows;
 
@@ -58,6 +60,13 @@ macro_rules! classes {
             pub fn rows(&self) -> usize {
                 match self.0 {
                     $(Integers::$variant(classes) => classes.len(),)*
+                }
+            }
+
+            /// Those of some of the rows.
+            pub(super) fn part(self, rows: Range<usize>) -> Self {
+                match self.0 {
+                    $(Integers::$variant(classes) => Self(Integers::$variant(&classes[rows])),)*
                 }
             }
 
