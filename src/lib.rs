@@ -115,7 +115,7 @@ pub use element::Element;
 pub use error::Error;
 pub use ops::{
     Calibration, CalibrationBin, Candidate, Chosen, Classes, CrossEntropy, Distribution, Divergence, Loss,
-    MaskedRows, Reduction, RowLoss, RowStatistics, Smoothed, Softmax, Statistics, Targets, entropy,
+    MaskedRows, Reduction, RowLoss, RowPart, RowStatistics, Smoothed, Softmax, Statistics, Targets, entropy,
     log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place,
 };
 pub use rows::{Rows, RowsMut};
