@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use logits::{Engine, Isa, Rows, RowsMut, Softmax};
+use logits::{Engine, Isa, RowPart, RowStatistics, Rows, RowsMut, Softmax};
 
 struct Counting;
 
@@ -34,6 +34,7 @@ fn main() {
     let (x, y) = (&x[..], &mut y[..]);
     let mut new = [MaybeUninit::uninit(); 1000];
     let mut sums = [0.0; 300];
+    let (mut statistics, mut parts) = ([RowStatistics::default(); 300], [RowPart::default(); 300]);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
 
     logits::softmax(x, y);
@@ -56,6 +57,8 @@ fn main() {
                 engine.logsumexp(rows, &mut sums[..rows.rows()]).unwrap();
                 engine.entropy(rows, &mut sums[..rows.rows()]).unwrap();
                 engine.perplexity(rows, &mut sums[..rows.rows()]).unwrap();
+                engine.statistics(rows, &mut statistics[..rows.rows()]).unwrap();
+                engine.parts(rows, 0, 0.5, &mut parts[..rows.rows()]).unwrap();
             }
         }
         let rows = Rows::new(&x[..1000], 100).unwrap();

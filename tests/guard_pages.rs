@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::slice;
 
 use common::*;
-use logits::{Engine, Rows, RowsMut};
+use logits::{Engine, RowPart, Rows, RowsMut};
 use region::Protection;
 
 /// Memory between two pages that may not be touched.
@@ -68,6 +68,9 @@ fn touch(engine: Engine, x: &[f32], y: &mut [f32], temperature: f64) {
     engine.log_softmax_with(rows, RowsMut::new(y, cols).unwrap(), &at(temperature)).unwrap();
     engine.logsumexp(rows, &mut [0.0]).unwrap();
     engine.entropy_with(rows, &mut [0.0], &at(temperature)).unwrap();
+    if temperature > 0.0 {
+        engine.parts(rows, 0, temperature, &mut [RowPart::default()]).unwrap();
+    }
     // The same memory as if it were new.
     let floats = y.as_mut_ptr().cast::<MaybeUninit<f32>>();
     // SAFETY: the memory is that of `y`, which nobody looks at meanwhile, and is left with floats.
