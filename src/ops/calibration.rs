@@ -116,7 +116,8 @@ impl Engine {
     /// The temperature from 1/1000 to 1000 at which the mean of `-log softmax(x / T)` of the labels is least: of a classifier that is
     /// too sure of itself it is above 1.
     ///
-    /// Labels of -100 do not count. Where every label is its row's largest logit there is no least, and 1/1000 is the answer.
+    /// Labels of -100 do not count. Where every label is its row's largest logit there is no least: the answer is then a temperature
+    /// at which nothing of the loss is left.
     ///
     /// # Errors
     ///
