@@ -10,11 +10,16 @@ use clap::{Parser, Subcommand};
 
 mod array;
 mod bench;
+mod classes;
 mod explain;
+mod found;
 mod interrupt;
 mod output;
+mod progress;
 mod softmax;
 mod style;
+mod table;
+mod text;
 mod workers;
 
 const EXIT_CODES: &str = "\

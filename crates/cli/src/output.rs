@@ -101,6 +101,19 @@ impl Output {
     }
 }
 
+/// What was to be printed has been, or there was no room for it.
+pub fn printed(result: io::Result<()>) -> Result<()> {
+    result.context("standard output: cannot write")
+}
+
+/// The error of writing itself, by which a closed pipe is known.
+pub fn csv_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
 /// Whether writing to `output` would replace the file that `input` names.
 pub fn is_same_file(input: &Path, output: &Path) -> bool {
     // Handles are opened files, and a named pipe must not be opened just to look at it.

@@ -57,6 +57,24 @@ pub fn engine(isa: Option<Isa>) -> Result<Engine> {
     }
 }
 
+/// What an operation is computed with.
+#[derive(Debug, clap::Args)]
+pub struct Computing {
+    /// The instruction set to use; else the one in LOGITS_ISA, else the best
+    #[arg(long, value_name = "NAME", value_parser = isa_parser())]
+    isa: Option<Isa>,
+
+    /// Threads to use; all without it
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
+    threads: Option<NonZeroUsize>,
+}
+
+impl Computing {
+    pub fn workers(&self) -> Result<Workers> {
+        Workers::new(chosen_isa(self.isa)?, self.threads)
+    }
+}
+
 /// An engine and the threads it uses.
 pub struct Workers {
     engine: Engine,
@@ -65,7 +83,7 @@ pub struct Workers {
 
 impl Workers {
     /// No number of threads means all of them.
-    pub fn new(isa: Option<Isa>, threads: Option<NonZeroUsize>) -> Result<Self> {
+    fn new(isa: Option<Isa>, threads: Option<NonZeroUsize>) -> Result<Self> {
         let engine = engine(isa)?;
         Ok(match threads.map(NonZeroUsize::get) {
             None => Self { engine, pool: None },

@@ -11,6 +11,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use half::{bf16, f16};
 
+use crate::warn;
+
 pub mod npy;
 pub mod safetensors;
 
@@ -148,11 +150,11 @@ impl Array {
         (BLOCK_BYTES / (self.cols * 4).max(1)).max(1)
     }
 
-    /// What is worth telling about how the file is read.
-    pub fn note(&self) -> Option<String> {
-        let element_type = self.element_type;
-        (element_type != ElementType::F32)
-            .then(|| format!("{}: note: {element_type} converted to f32", self.name))
+    /// Says so if the elements are not read as they are.
+    pub fn warn_of_conversion(&self) {
+        if self.element_type != ElementType::F32 {
+            warn(&format!("{}: note: {} converted to f32", self.name, self.element_type));
+        }
     }
 
     /// Replaces `block` by the next `rows` rows, or as many as are left. No rows left: an empty block.
