@@ -11,14 +11,17 @@ use clap::{Parser, Subcommand};
 mod array;
 mod bench;
 mod classes;
+mod estimate;
 mod explain;
 mod found;
 mod interrupt;
+mod loss;
 mod output;
 mod progress;
 mod softmax;
 mod style;
 mod table;
+mod targets;
 mod text;
 mod workers;
 
@@ -45,6 +48,7 @@ struct Arguments {
 enum Command {
     Softmax(softmax::Arguments),
     Explain(explain::Arguments),
+    Loss(loss::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Softmax(arguments) => softmax::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Loss(arguments) => loss::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

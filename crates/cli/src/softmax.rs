@@ -91,16 +91,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     let workers = arguments.computing.workers()?;
-    let mut array = Array::open(&arguments.input, arguments.tensor.as_deref())?;
+    let mut array = Array::open(&arguments.input, arguments.tensor.as_deref(), "logits")?;
     array.warn_of_conversion();
 
     interrupt::watch()?;
     let mut output = Output::create(output)?;
     output.write(|out| write_header(arguments, &array, &mut { out }))?;
-    let bar = progress::bar(array.rows() * array.cols());
-    let oddities = convert(arguments, &workers, &mut array, &mut output, &bar);
-    bar.finish_and_clear();
-    let oddities = oddities?;
+    let oddities = progress::over(array.rows() * array.cols(), |bar| {
+        convert(arguments, &workers, &mut array, &mut output, bar)
+    })?;
     output.finish()?;
     oddities.warn(&array.name, array.rows(), arguments.masked_rows);
     Ok(())
@@ -112,7 +111,7 @@ fn write_header(arguments: &Arguments, array: &Array, out: &mut impl Write) -> s
         let operation = if arguments.log { "log_softmax" } else { "softmax" };
         safetensors::write_header(out, array.tensor.as_deref().unwrap_or(operation), &array.shape)
     } else {
-        npy::write_header(out, &array.shape)
+        npy::write_header(out, "<f4", &array.shape)
     }
 }
 

@@ -89,7 +89,7 @@ struct View<'a> {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut array = Array::open(&arguments.input, arguments.tensor.as_deref())?;
+    let mut array = Array::open(&arguments.input, arguments.tensor.as_deref(), "logits")?;
     array.warn_of_conversion();
     let (rows, cols, name) = (array.rows(), array.cols(), array.name.clone());
     let classes = match &arguments.classes {
