@@ -19,6 +19,7 @@ mod loss;
 mod output;
 mod progress;
 mod softmax;
+mod stats;
 mod style;
 mod table;
 mod targets;
@@ -48,6 +49,7 @@ struct Arguments {
 enum Command {
     Softmax(softmax::Arguments),
     Explain(explain::Arguments),
+    Stats(stats::Arguments),
     Loss(loss::Arguments),
     Bench(bench::Arguments),
 }
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Softmax(arguments) => softmax::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Stats(arguments) => stats::run(&arguments),
         Command::Loss(arguments) => loss::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };

@@ -22,6 +22,11 @@ pub struct ClassFile {
 }
 
 impl ClassFile {
+    /// Opens the classes of the rows of `logits`; `what` is how messages call them.
+    pub fn open(path: &Path, what: &str, logits: &Array) -> Result<Self> {
+        Self::new(Array::open_npy(path, what)?, what, logits)
+    }
+
     fn new(array: Array<Integer>, what: &str, logits: &Array) -> Result<Self> {
         ensure!(
             array.rows() == logits.rows(),
@@ -48,6 +53,14 @@ impl ClassFile {
         match &self.block {
             ClassIds::Signed(classes) => Classes::from(classes),
             ClassIds::Unsigned(classes) => Classes::from(classes),
+        }
+    }
+
+    /// The class of a row of the block, once the library has found it to be one, or to be ignored.
+    pub fn class(&self, index: usize) -> i64 {
+        match &self.block {
+            ClassIds::Signed(classes) => classes[index],
+            ClassIds::Unsigned(classes) => classes[index] as i64,
         }
     }
 }

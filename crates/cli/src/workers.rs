@@ -22,6 +22,14 @@ pub fn parse_temperature(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What `--temperature` takes where there is nothing to say of one-hot rows.
+pub fn parse_positive_temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(temperature) if temperature > 0.0 => Ok(temperature),
+        _ => Err("the temperature here is a number above 0, up to inf (uniform)".into()),
+    }
+}
+
 /// What `--threads` takes. The bound is there for a slip of the finger: millions of threads take minutes to start.
 pub fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
     const MOST: usize = 4096;
