@@ -33,7 +33,6 @@ impl Estimate {
         self.weights += weight * weight;
     }
 
-    #[cfg(test)]
     pub fn mean(&self) -> f64 {
         self.sum / self.weight
     }

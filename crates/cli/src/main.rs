@@ -15,6 +15,7 @@ mod estimate;
 mod explain;
 mod found;
 mod interrupt;
+mod kl;
 mod loss;
 mod output;
 mod progress;
@@ -51,6 +52,7 @@ enum Command {
     Explain(explain::Arguments),
     Stats(stats::Arguments),
     Loss(loss::Arguments),
+    Kl(kl::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
         Command::Loss(arguments) => loss::run(&arguments),
+        Command::Kl(arguments) => kl::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
