@@ -132,7 +132,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     comparison.warn(&q.array);
     let mut out = anstream::stdout().lock();
-    let title = format!("{} against {}", text::printable(&q.array.name), p.array.title());
+    let base = p.array.title_without(comparison.left_out);
+    let title = format!("{} against {base}", text::printable(&q.array.name));
     printed(comparison.write(&mut out, &title))?;
     printed(out.flush())
 }
@@ -312,11 +313,7 @@ impl Comparison {
 
     /// The labels and the order are those of llama-perplexity, so that what reads its output reads this.
     fn write(&self, out: &mut impl Write, title: &str) -> io::Result<()> {
-        let left_out = match self.left_out {
-            0 => String::new(),
-            rows => format!(" · {rows} left out"),
-        };
-        writeln!(out, "{}", style::bold(&format!("{title}{left_out}")))?;
+        writeln!(out, "{}", style::bold(title))?;
         if let Some([p, q]) = &self.losses {
             for (label, loss) in [("Mean PPL(Q)", q), ("Mean PPL(base)", p)] {
                 let perplexity = loss.mean().exp();

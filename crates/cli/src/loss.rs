@@ -199,7 +199,7 @@ impl Total {
             ("mean loss", with_error(mean, error, 0)),
             ("perplexity", with_error(perplexity, perplexity * error, 0)),
             ("sum", text::decimals(sum, 6)),
-            ("weight", text::whole(weight)),
+            ("weight", text::whole(weight, 6)),
             ("count", count.to_string()),
         ];
         for (label, value) in lines {

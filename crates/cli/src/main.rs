@@ -1,4 +1,5 @@
-//! The command `logits`: softmax over files, a look at single rows, and throughput on this machine.
+//! The command `logits`: softmax, losses, divergences and calibration over files, a look at single rows, and throughput
+//! on this machine.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod array;
 mod bench;
+mod calibrate;
 mod classes;
 mod estimate;
 mod explain;
@@ -53,6 +55,7 @@ enum Command {
     Stats(stats::Arguments),
     Loss(loss::Arguments),
     Kl(kl::Arguments),
+    Calibrate(calibrate::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Stats(arguments) => stats::run(&arguments),
         Command::Loss(arguments) => loss::run(&arguments),
         Command::Kl(arguments) => kl::run(&arguments),
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

@@ -67,9 +67,9 @@ pub fn decimals(value: f64, places: usize) -> String {
     }
 }
 
-/// A number that is often a whole one.
-pub fn whole(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value}") } else { decimals(value, 6) }
+/// A number that is often a whole one, and then without decimals.
+pub fn whole(value: f64, places: usize) -> String {
+    if value.fract() == 0.0 { format!("{value}") } else { decimals(value, places) }
 }
 
 #[cfg(test)]
@@ -104,6 +104,7 @@ mod tests {
             ("0".into(), "1.5000".into(), "1.000e-9".into())
         );
         assert_eq!((number(f64::INFINITY), number(-123456.0)), ("inf".into(), "-1.235e5".into()));
+        assert_eq!((whole(824.0, 6), whole(0.5, 6)), ("824".into(), "0.500000".into()));
         assert_eq!((decimals(1e-5, 6), decimals(9e-6, 6)), ("0.000010".into(), "9.0000e-6".into()));
     }
 

@@ -235,6 +235,12 @@ impl Array {
         format!("{} · {} {rows} · {} classes", text::printable(&self.name), self.rows, self.cols)
     }
 
+    /// The same where some rows do not count.
+    pub fn title_without(&self, rows: usize) -> String {
+        let left_out = if rows > 0 { format!(" · {rows} left out") } else { String::new() };
+        self.title() + &left_out
+    }
+
     /// Says so if the elements are not read as they are.
     pub fn warn_of_conversion(&self) {
         if self.element_type != Float::F32 {
