@@ -304,13 +304,12 @@ impl NarrowSums {
     /// The logarithms of their normalisers.
     #[inline(always)]
     pub fn logs(&self) -> [Log; TOGETHER] {
-        let mut rests = [0.0; TOGETHER];
-        for i in 0..TOGETHER {
-            rests[i] = ln_of_quotient(self.tops[i] + self.others[i], self.tops[i], self.others[i]);
+        let (mut logs, mut rests) = ([Log::default(); TOGETHER], [0.0; TOGETHER]);
+        for (i, rest) in rests.iter_mut().enumerate() {
+            *rest = ln_of_quotient(self.tops[i] + self.others[i], self.tops[i], self.others[i]);
         }
-        let mut logs = [Log::default(); TOGETHER];
-        for i in 0..TOGETHER {
-            logs[i] = Log { pivot: self.maxima[i], rest: rests[i] };
+        for (i, rest) in rests.into_iter().enumerate() {
+            logs[i] = Log { pivot: self.maxima[i], rest };
         }
         logs
     }
