@@ -87,11 +87,14 @@ fn touch(engine: Engine, x: &[f32], y: &mut [f32], temperature: f64) {
 /// Operations on one row, and on two.
 fn touch_both(engine: Engine, x: &[f32], y: &mut [f32]) {
     let cols = x.len();
-    let rows = |x| Rows::new(x, cols).unwrap();
+    fn rows(x: &[f32]) -> Rows<'_> {
+        Rows::new(x, x.len()).unwrap()
+    }
     let probabilities = softmax(engine, x, 1.0);
     y.copy_from_slice(&probabilities);
     let (a, b, number) = (rows(x), rows(y), &mut [0.0]);
     engine.varentropy(a, number).unwrap();
+    engine.entropy_of_probabilities(b, number).unwrap();
     engine.expected_value(a, y, number).unwrap();
     engine.expected_value_of_probabilities(b, x, number).unwrap();
     engine.kl_divergence(a, Distribution::Probabilities(b), number).unwrap();

@@ -2,6 +2,7 @@
 
 use crate::batch::Engine;
 use crate::error::Error;
+use crate::math::phi::phi_f64;
 use crate::rows::Rows;
 
 use super::jensen_shannon::JensenShannon;
@@ -178,6 +179,33 @@ impl Engine {
         pairs(self, p, q, options, (beta != 0.0 && beta != 1.0).then_some(beta), out)?;
         Ok(Divergence::of(out))
     }
+}
+
+/// `log p - log r`: of a token that P has chosen, given its logarithms of probability in P and in the reference R, an
+/// estimate of `KL(P || R)` that may be negative. Schulman's k1.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(logits::kl_k1(-1.0, -1.5), 0.5);
+/// ```
+#[must_use]
+pub fn kl_k1(log_probability: f64, reference: f64) -> f64 {
+    log_probability - reference
+}
+
+/// `r / p - 1 - log(r / p)`: the same, but never negative, and without cancellation where the two are nearly the same.
+/// Schulman's k3, which GRPO adds to its loss.
+///
+/// # Examples
+///
+/// ```
+/// assert!((logits::kl_k3(-1.0, -1.5) - (0.5 - 1.0 + (-0.5_f64).exp())).abs() < 1e-12);
+/// assert_eq!(logits::kl_k3(-2.0, -2.0), 0.0);
+/// ```
+#[must_use]
+pub fn kl_k3(log_probability: f64, reference: f64) -> f64 {
+    phi_f64(reference - log_probability)
 }
 
 /// The divergences of pairs of rows: from M, of which P has this part, or from each other.
