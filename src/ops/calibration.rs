@@ -243,14 +243,14 @@ struct Slope {
 }
 
 /// Those of each row's label.
-struct Slopes<'a, C> {
+struct Slopes<'a> {
     x: Rows<'a>,
     labels: Classes<'a>,
     ignored: Option<i64>,
-    scale: C,
+    scale: Temperature,
 }
 
-impl<C: Scale> Reduce<f32> for Slopes<'_, C> {
+impl Reduce<f32> for Slopes<'_> {
     type Partial = Moments;
     type Narrow = ();
 
@@ -263,7 +263,7 @@ impl<C: Scale> Reduce<f32> for Slopes<'_, C> {
         known: &mut [Moments],
         _: &mut impl Sides<S>,
     ) {
-        Moments::of_segments::<S, f32, C, true>(s, segments, known, self.scale);
+        Moments::of_segments::<S, f32, Temperature, true>(s, segments, known, self.scale);
     }
 
     #[inline(always)]
@@ -272,7 +272,7 @@ impl<C: Scale> Reduce<f32> for Slopes<'_, C> {
     }
 }
 
-impl<C: Scale> Summarize<f32> for Slopes<'_, C> {
+impl Summarize<f32> for Slopes<'_> {
     type Output = Slope;
 
     #[inline(always)]
@@ -292,8 +292,8 @@ impl<C: Scale> Summarize<f32> for Slopes<'_, C> {
 }
 
 /// `sum_c p_c^2`.
-struct Squares<C> {
-    scale: C,
+struct Squares {
+    scale: Temperature,
 }
 
 /// What is known of some segments: with the sum of squares of terms.
@@ -303,7 +303,7 @@ struct OfSquares {
     squares: f64,
 }
 
-impl<C: Scale> Reduce<f32> for Squares<C> {
+impl Reduce<f32> for Squares {
     type Partial = OfSquares;
     type Narrow = ();
 
@@ -326,7 +326,7 @@ impl<C: Scale> Reduce<f32> for Squares<C> {
                     continue;
                 }
             };
-            let mut terms = WithSquares { term: Term::<S, C, false>::new(s, shift, self.scale) };
+            let mut terms = WithSquares { term: Term::<S, Temperature, false>::new(s, shift, self.scale) };
             let [sum, squares] = sums::wide_sums_of(s, [segments[i].rest()], [f32::NEG_INFINITY], &mut terms);
             *known = OfSquares { normalizer: Normalizer { shift, sum }, squares };
         }
@@ -347,7 +347,7 @@ impl<C: Scale> Reduce<f32> for Squares<C> {
     }
 }
 
-impl<C: Scale> Summarize<f32> for Squares<C> {
+impl Summarize<f32> for Squares {
     type Output = f64;
 
     #[inline(always)]
@@ -357,11 +357,11 @@ impl<C: Scale> Summarize<f32> for Squares<C> {
 }
 
 /// Terms, and their squares.
-struct WithSquares<S: Simd, C: Scale> {
-    term: Term<S, C, false>,
+struct WithSquares<S: Simd> {
+    term: Term<S, Temperature, false>,
 }
 
-impl<S: Simd, C: Scale> WideTerms<S, 1, 2> for WithSquares<S, C> {
+impl<S: Simd> WideTerms<S, 1, 2> for WithSquares<S> {
     #[inline(always)]
     fn apply<const N: usize>(&mut self, s: S, [x]: [[S::F32; N]; 1]) -> [[S::F64; N]; 2] {
         let (terms, mut sums) = (self.term.apply(s, x), [[s.zero_f64(); N]; 2]);

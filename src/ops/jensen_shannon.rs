@@ -26,18 +26,18 @@ use crate::sums::{self, WideTerms};
 use crate::visit::Visit;
 
 use super::factor::AnyFactor;
-use super::kl::Side;
+use super::kl::{Any, Side};
 use super::normalizer::Normalizer;
 
 /// The divergence of the rows of two batches, for `0 < b < 1`.
-pub struct JensenShannon<'a, P, Q> {
-    pub p: P,
-    pub q: Q,
+pub struct JensenShannon<'a> {
+    pub p: Any,
+    pub q: Any,
     pub rows: [Rows<'a>; 2],
     pub beta: f64,
 }
 
-impl<P: Side, Q: Side> Visit<f32> for JensenShannon<'_, P, Q> {
+impl Visit<f32> for JensenShannon<'_> {
     type Output = f64;
 
     #[inline(always)]
@@ -62,7 +62,7 @@ impl<P: Side, Q: Side> Visit<f32> for JensenShannon<'_, P, Q> {
     }
 }
 
-impl<P: Side, Q: Side> JensenShannon<'_, P, Q> {
+impl JensenShannon<'_> {
     #[inline(always)]
     fn segment<S: Simd>(
         &self,
@@ -92,8 +92,8 @@ impl<P: Side, Q: Side> JensenShannon<'_, P, Q> {
 }
 
 /// What an element adds.
-struct Elements<S: Simd, P, Q> {
-    sides: (P, Q),
+struct Elements<S: Simd> {
+    sides: (Any, Any),
     ratio: S::F64,
     p: AnyFactor<S::F32>,
     q: AnyFactor<S::F32>,
@@ -101,7 +101,7 @@ struct Elements<S: Simd, P, Q> {
     rest: S::F64,
 }
 
-impl<S: Simd, P: Side, Q: Side> WideTerms<S, 4, 1> for Elements<S, P, Q> {
+impl<S: Simd> WideTerms<S, 4, 1> for Elements<S> {
     #[inline(always)]
     fn apply<const N: usize>(&mut self, s: S, [x, y, e, f]: [[S::F32; N]; 4]) -> [[S::F64; N]; 1] {
         let (zero, reach) = (s.splat(0.0), s.splat(REACH));
