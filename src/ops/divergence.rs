@@ -185,7 +185,7 @@ impl Engine {
     }
 }
 
-/// `log p - log r`: of a token that P has chosen, given its logarithms of probability in P and in the reference R, an
+/// `log p - log r`: of a token that P has chosen, given its logarithms of probability in P and in R, which P started from, an
 /// estimate of `KL(P || R)` that may be negative. Schulman's k1.
 ///
 /// # Examples
@@ -194,8 +194,8 @@ impl Engine {
 /// assert_eq!(logits::kl_k1(-1.0, -1.5), 0.5);
 /// ```
 #[must_use]
-pub fn kl_k1(log_probability: f64, reference: f64) -> f64 {
-    log_probability - reference
+pub fn kl_k1(log_probability: f64, other: f64) -> f64 {
+    log_probability - other
 }
 
 /// `r / p - 1 - log(r / p)`: the same, but never negative, and without cancellation where the two are nearly the same.
@@ -208,8 +208,8 @@ pub fn kl_k1(log_probability: f64, reference: f64) -> f64 {
 /// assert_eq!(logits::kl_k3(-2.0, -2.0), 0.0);
 /// ```
 #[must_use]
-pub fn kl_k3(log_probability: f64, reference: f64) -> f64 {
-    phi_f64(reference - log_probability)
+pub fn kl_k3(log_probability: f64, other: f64) -> f64 {
+    phi_f64(other - log_probability)
 }
 
 /// The divergences of pairs of rows: from M, of which P has this part, or from each other.
