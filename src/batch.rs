@@ -149,9 +149,11 @@ impl Engine {
         visit::visit(self.workers, rows, places, out, operation);
     }
 
-    /// How many threads share a batch.
-    pub(crate) fn threads<E: Element>(&self, rows: Rows<'_, E>) -> usize {
-        self.workers.threads(rows.rows() * rows.cols())
+    /// As many rows as are still in the caches when they are looked at again.
+    pub(crate) fn block<E: Element>(&self, rows: Rows<'_, E>) -> usize {
+        const BLOCK: usize = 1 << 17;
+        let threads = self.workers.threads(rows.rows() * rows.cols());
+        (threads * BLOCK / rows.cols().max(1)).max(1)
     }
 
     /// Whether results of so many bytes go past the caches.

@@ -120,8 +120,8 @@ pub use element::Element;
 pub use error::Error;
 pub use ops::{
     Calibration, CalibrationBin, Candidate, Chosen, Classes, CrossEntropy, Distribution, Divergence, Loss,
-    MaskedRows, Reduction, RowLoss, RowStatistics, Smoothed, Softmax, Statistics, Targets, entropy, kl_k1,
-    kl_k3, log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place,
+    MaskedRows, Reduction, RowLoss, RowPart, RowStatistics, Smoothed, Softmax, Statistics, Targets, entropy,
+    kl_k1, kl_k3, log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place,
 };
 pub use rows::{Rows, RowsMut};
 pub use simd::isa::{Isa, ParseIsaError};

@@ -26,11 +26,11 @@ use super::normalizer::{Shift, Term, all_positive, narrow_shifts, widened};
 use super::temperature::Scale;
 
 /// What is known of some segments.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moments {
     /// The maximum; -inf if there is nothing else, and +inf if there is no distribution.
     pub max: f32,
-    shift: Shift,
+    pub shift: Shift,
     /// Its term.
     pub top: f64,
     /// The sum of all other terms.
@@ -57,7 +57,7 @@ impl Default for Moments {
 
 impl Moments {
     /// What is known of some segments, if one of them has no distribution.
-    const NOTHING: Self = Self {
+    pub const NOTHING: Self = Self {
         max: f32::INFINITY,
         shift: Shift::PLAIN,
         top: f64::NAN,
@@ -94,6 +94,13 @@ impl Moments {
     #[inline(always)]
     pub fn variance(&self) -> f64 {
         self.spread / self.sum()
+    }
+
+    /// What part of the sum of all segments is that of these.
+    pub fn share(&self, all: &Self, scale: impl Scale) -> f64 {
+        // Nothing has no shift.
+        let sum = if self.sum() == 0.0 { 0.0 } else { self.shift.weight(all.shift, scale) * self.sum() };
+        if all.is_any() { sum / all.sum() } else { f64::NAN }
     }
 
     /// What is known of neighbours.

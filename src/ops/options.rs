@@ -67,6 +67,19 @@ impl Softmax {
     }
 }
 
+/// The temperature of `what`, which has no limit at 0: nothing for 1.
+///
+/// # Errors
+///
+/// [`Error::Temperature`] if it is negative or NaN, [`Error::OutOfRange`] if it is 0.
+pub fn above_zero(what: &'static str, temperature: f64) -> Result<Option<Temperature>, Error> {
+    match (Softmax { temperature, ..Softmax::default() }).temperature()? {
+        Kind::One => Ok(None),
+        Kind::Other(scale) => Ok(Some(scale)),
+        Kind::Zero => Err(Error::OutOfRange { what, value: 0.0, range: "above 0" }),
+    }
+}
+
 impl MaskedRows {
     /// What the elements of such a row become, given the result for a single logit of -inf.
     pub(super) fn value(self, masked: f32) -> f32 {

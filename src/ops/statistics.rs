@@ -1,7 +1,7 @@
 //! What a row tells: its maximum and where that is, normaliser, entropy and varentropy, the places of chosen classes and
 //! of the most probable ones.
 //!
-//! Sums come of the [`moments`](super::moments), in one read. What is found by place is looked up in the row afterwards,
+//! Sums come of the [`parts`](super::parts) that a row is, in one read. What is found by place is looked up in the row afterwards,
 //! block by block, while it is in the caches: that takes comparisons alone.
 //!
 //! Logarithms of probabilities are `(x_i - m) / T - log(S / e)`, with the maximum `m` and its term `e`: a sum of two
@@ -11,17 +11,15 @@ use core::cmp::Ordering;
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::operation::{Origin, Reduce, Sides, Summarize};
 use crate::rows::Rows;
 use crate::simd::{F32, LANES, Mask, Simd};
 use crate::span::{Read, Span};
 use crate::visit::Visit;
 use crate::{Engine, lanes};
 
-use super::moments::Moments;
-use super::options::{Kind, Softmax};
 use super::targets::{Classes, Targets};
-use super::temperature::{Scale, Unit};
+use super::temperature::Temperature;
+use super::{options, parts};
 
 /// Options of [`Engine::statistics_with`].
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +60,7 @@ pub struct RowStatistics {
 }
 
 impl RowStatistics {
-    const NOTHING: Self = Self {
+    pub(super) const NOTHING: Self = Self {
         max: f32::NAN,
         argmax: 0,
         max_log_probability: f64::NAN,
@@ -73,7 +71,7 @@ impl RowStatistics {
     };
 
     /// The logarithm of a logit's probability.
-    fn log_probability(&self, x: f32, temperature: f64) -> f64 {
+    pub(super) fn log_probability(&self, x: f32, temperature: f64) -> f64 {
         (f64::from(x) - f64::from(self.max)) / temperature + self.max_log_probability
     }
 }
@@ -161,11 +159,8 @@ impl Engine {
         top: &mut [Candidate],
     ) -> Result<(), Error> {
         let Statistics { temperature, chosen, ignore_index } = *options;
-        let kind = Softmax { temperature, ..Softmax::default() }.temperature()?;
-        if let Kind::Zero = kind {
-            let (what, range) = ("the temperature of statistics", "above 0");
-            return Err(Error::OutOfRange { what, value: 0.0, range });
-        }
+        let scale = options::above_zero("the temperature of statistics", temperature)?;
+        let temperature = scale.map_or(1.0, Temperature::get);
         if let Some(classes) = chosen {
             Targets::from(classes).check(x.rows(), x.cols(), ignore_index)?;
         }
@@ -178,20 +173,14 @@ impl Engine {
             let (what, range) = ("the number of candidates", "at most the number of columns");
             return Err(Error::OutOfRange { what, value: most as f64, range });
         }
-        // As many rows as are still in the caches when they are looked at again.
-        const BLOCK: usize = 1 << 17;
-        let block = (self.threads(x) * BLOCK / x.cols().max(1)).max(1);
+        let block = self.block(x);
         let (mut rest, mut first) = (x, 0);
         let blocks = out.chunks_mut(block);
         let mut tops = top.chunks_mut((most * block).max(1));
         for out in blocks {
             let rows;
             (rows, rest) = rest.split_at(out.len());
-            match kind {
-                Kind::One => self.reduce(rows, out, &Moment { scale: Unit })?,
-                Kind::Other(scale) => self.reduce(rows, out, &Moment { scale })?,
-                Kind::Zero => unreachable!("refused above"),
-            }
+            parts::read(self, rows, scale, out, |part| part.finish())?;
             self.visit(rows, 1, out, &Places { first, chosen, ignore_index, temperature });
             if most > 0 {
                 let top = tops.next().expect("candidates for each row");
@@ -200,55 +189,6 @@ impl Engine {
             first += out.len();
         }
         Ok(())
-    }
-}
-
-/// The sums.
-struct Moment<C> {
-    scale: C,
-}
-
-impl<E: Element, C: Scale> Reduce<E> for Moment<C> {
-    type Partial = Moments;
-    type Narrow = ();
-
-    #[inline(always)]
-    fn segments<S: Simd>(
-        &self,
-        s: S,
-        _: Origin,
-        segments: &mut [impl Span<E>],
-        known: &mut [Moments],
-        _: &mut impl Sides<S>,
-    ) {
-        Moments::of_segments::<S, E, C, true>(s, segments, known, self.scale);
-    }
-
-    #[inline(always)]
-    fn merge(&self, left: Moments, right: Moments) -> Moments {
-        left.merge(right, self.scale)
-    }
-}
-
-impl<E: Element, C: Scale> Summarize<E> for Moment<C> {
-    type Output = RowStatistics;
-
-    #[inline(always)]
-    fn result(&self, _: usize, known: Moments) -> RowStatistics {
-        if !known.is_any() {
-            return RowStatistics::NOTHING;
-        }
-        let loss = known.loss_of_max();
-        RowStatistics {
-            // Of zeros it may be the other one.
-            max: known.max + 0.0,
-            argmax: 0,
-            max_log_probability: 0.0 - loss,
-            logsumexp: self.scale.exact(f64::from(known.max)) + loss,
-            entropy: loss + known.mean(),
-            varentropy: known.variance(),
-            chosen: None,
-        }
     }
 }
 

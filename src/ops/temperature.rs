@@ -128,6 +128,11 @@ impl Temperature {
         let lo = (inverse - f64::from(hi)) as f32;
         Self { temperature, before: before as f32, after: after as f32, hi, lo }
     }
+
+    /// `T`, as far as it goes.
+    pub fn get(self) -> f64 {
+        self.temperature
+    }
 }
 
 impl Scale for Temperature {
