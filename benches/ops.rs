@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use logits::{Engine, Isa, Rows, RowsMut};
+use logits::{Engine, Isa, RowLoss, RowStatistics, Rows, RowsMut};
 use timing::{scalar_loop, uniform};
 
 /// Rows and columns: short rows, rows in cache, a vocabulary, a batch out of cache.
@@ -63,6 +63,53 @@ fn ops(criterion: &mut Criterion) {
             }
             group.finish();
         }
+    }
+}
+
+/// What else is read from a row, beside logsumexp of the same rows: one read of one batch, or of two.
+fn losses(criterion: &mut Criterion) {
+    let engine = Engine::new().serial();
+    for (rows, cols) in SHAPES {
+        let x: Vec<f32> = uniform(1).take(rows * cols).collect();
+        let other: Vec<f32> = uniform(2).take(rows * cols).map(|x| x * 0.5).collect();
+        let labels: Vec<usize> = (0..rows).map(|row| row * 31 % cols).collect();
+        let (mut sums, mut gradient) = (vec![0.0; rows], vec![0.0; x.len()]);
+        let (mut losses, mut statistics) =
+            (vec![RowLoss::default(); rows], vec![RowStatistics::default(); rows]);
+        let mut group = criterion.benchmark_group("losses");
+        group.throughput(Throughput::Elements(x.len() as u64));
+        let shape = format!("{rows}x{cols}");
+        for operation in [
+            "logsumexp",
+            "cross_entropy",
+            "entropy",
+            "varentropy",
+            "statistics",
+            "kl",
+            "js",
+            "softmax_backward",
+        ] {
+            group.bench_function(BenchmarkId::new(operation, &shape), |bencher| {
+                bencher.iter(|| {
+                    let from = Rows::new(black_box(&x), cols).expect("whole rows");
+                    let other = Rows::new(black_box(&other), cols).expect("whole rows");
+                    match operation {
+                        "logsumexp" => engine.logsumexp(from, &mut sums),
+                        "cross_entropy" => engine.cross_entropy(from, &labels, &mut losses).map(|_| ()),
+                        "entropy" => engine.entropy(from, &mut sums),
+                        "varentropy" => engine.varentropy(from, &mut sums),
+                        "statistics" => engine.statistics(from, &mut statistics),
+                        "kl" => engine.kl_divergence(from, other, &mut sums).map(|_| ()),
+                        "js" => engine.js_divergence(from, other, 0.5, &mut sums).map(|_| ()),
+                        _ => {
+                            let out = RowsMut::new(&mut gradient, cols).expect("whole rows");
+                            engine.softmax_backward(from, other, out)
+                        }
+                    }
+                });
+            });
+        }
+        group.finish();
     }
 }
 
@@ -148,5 +195,5 @@ fn clock(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, ops, new_memory, threads, clock);
+criterion_group!(benches, ops, losses, new_memory, threads, clock);
 criterion_main!(benches);

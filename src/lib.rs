@@ -1,5 +1,5 @@
-//! Softmax, log-softmax and logsumexp of `f32` rows on the CPU: fast, with proven error bounds, and with the same bits
-//! everywhere.
+//! What a row of logits says, on the CPU: softmax, log-softmax, logsumexp, entropy, cross-entropy and its gradient,
+//! divergences, statistics, calibration; fast, with proven error bounds, and with the same bits everywhere.
 //!
 //! ```
 //! let mut probabilities = [0.0; 3];
@@ -31,6 +31,11 @@
 //! | [`log_softmax`] | 7 ULP + `2^-126` | 3 ULP + `2^-126` |
 //! | [`logsumexp`] | `3e-7` absolute + `2^-50` relative | `1e-7` + `2^-50` relative |
 //! | [`entropy`] | `1e-6` relative, or `1e-12` absolute where that is more | `5e-7` relative |
+//! | [varentropy](Engine::varentropy) `v`, with the entropy `h` | `1e-6 (v + h sqrt(v))`, or `1e-12` | the same |
+//! | [cross-entropy](Engine::cross_entropy_with), log-probabilities of [statistics](Engine::statistics) | `4e-7` relative | the same |
+//! | [KL and JS divergence](Engine::kl_divergence) | `1e-6` relative, or `1e-12` absolute where that is more | the same |
+//! | [expected value](Engine::expected_value) | `4 * 2^-24 sum_i p_i abs(v_i)` | `3 * 2^-24` of it |
+//! | gradients | see [there](Engine::cross_entropy_gradient) | |
 //! | bits | the same on any thread count, batch size, row position, alignment, in place or not, and on every fused instruction set (by construction on NEON, not tested yet) | |
 //!
 //! Errors are against the exact result. The bounds for any row are derived in the source of each operation, and tests try
@@ -49,7 +54,7 @@
 //!
 //! # Special values
 //!
-//! | a row with | softmax | log-softmax | logsumexp | entropy, perplexity |
+//! | a row with | softmax | log-softmax | logsumexp | entropy and all else |
 //! |---|---|---|---|---|
 //! | any NaN | NaN throughout | NaN throughout | NaN | NaN |
 //! | +inf, no NaN | NaN throughout | NaN throughout | +inf | NaN |
@@ -116,7 +121,7 @@ pub use error::Error;
 pub use ops::{
     Calibration, CalibrationBin, Candidate, Chosen, Classes, CrossEntropy, Distribution, Divergence, Loss,
     MaskedRows, Reduction, RowLoss, RowPart, RowStatistics, Smoothed, Softmax, Statistics, Targets, entropy,
-    log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place,
+    kl_k1, kl_k3, log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place,
 };
 pub use rows::{Rows, RowsMut};
 pub use simd::isa::{Isa, ParseIsaError};

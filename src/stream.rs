@@ -51,7 +51,7 @@ pub fn stream_rows<S: Simd, E: Element, T: Transform<E>>(
     for (i, known) in known.iter().enumerate() {
         let to = to[i].take().expect("as many rows as are known");
         let stored = stored.map(|stored| &stored[i]);
-        stream_segment(s, fence, Origin::of_row(origin.row + i), from[i], to, known, stored, operation);
+        stream_segment(s, fence, Origin::of_row(origin.row + i), (from[i], to), known, stored, operation);
     }
 }
 
@@ -61,8 +61,7 @@ fn stream_segment<S: Simd, E: Element, T: Transform<E>>(
     s: S,
     fence: &Fence<S>,
     mut origin: Origin,
-    from: &[E],
-    to: Slots<'_, E>,
+    (from, to): (&[E], Slots<'_, E>),
     row: &T::Partial,
     stored: Option<&T::Partial>,
     operation: &T,
@@ -139,7 +138,7 @@ impl<E: Element, T: Transform<E>> Kernel for StreamSegments<'_, '_, E, T> {
         for (from, stored) in self.sources {
             let (segment, behind) = to.split_at(from.len());
             to = behind;
-            stream_segment(s, &fence, origin, from, segment, self.known, stored.as_ref(), self.operation);
+            stream_segment(s, &fence, origin, (from, segment), self.known, stored.as_ref(), self.operation);
             origin = origin.after(from.len());
         }
     }

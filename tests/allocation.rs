@@ -5,7 +5,10 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use logits::{Engine, Isa, RowPart, RowStatistics, Rows, RowsMut, Softmax};
+use logits::{
+    Candidate, Classes, CrossEntropy, Engine, Isa, Reduction, RowLoss, RowPart, RowStatistics, Rows, RowsMut,
+    Softmax, Statistics,
+};
 
 struct Counting;
 
@@ -34,7 +37,9 @@ fn main() {
     let (x, y) = (&x[..], &mut y[..]);
     let mut new = [MaybeUninit::uninit(); 1000];
     let mut sums = [0.0; 300];
-    let (mut statistics, mut parts) = ([RowStatistics::default(); 300], [RowPart::default(); 300]);
+    let (mut losses, mut statistics) = ([RowLoss::default(); 300], [RowStatistics::default(); 300]);
+    let mut parts = [RowPart::default(); 300];
+    let (mut top, labels) = ([Candidate::default(); 300], [0_u8; 300]);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
 
     logits::softmax(x, y);
@@ -57,8 +62,21 @@ fn main() {
                 engine.logsumexp(rows, &mut sums[..rows.rows()]).unwrap();
                 engine.entropy(rows, &mut sums[..rows.rows()]).unwrap();
                 engine.perplexity(rows, &mut sums[..rows.rows()]).unwrap();
-                engine.statistics(rows, &mut statistics[..rows.rows()]).unwrap();
-                engine.parts(rows, 0, 0.5, &mut parts[..rows.rows()]).unwrap();
+                let count = rows.rows();
+                let labels = &labels[..count];
+                engine.cross_entropy(rows, labels, &mut losses[..count]).unwrap();
+                let out = RowsMut::new(&mut y[..len], cols).unwrap();
+                let options = CrossEntropy::default();
+                engine.cross_entropy_gradient(rows, labels, &options, Reduction::Mean, out).unwrap();
+                let mut options = Statistics::default();
+                options.chosen = Some(Classes::from(labels));
+                engine.statistics_with(rows, &options, &mut statistics[..count], &mut top[..count]).unwrap();
+                engine.parts(rows, 0, 0.5, &mut parts[..count]).unwrap();
+                engine.kl_divergence(rows, rows, &mut sums[..count]).unwrap();
+                engine.js_divergence(rows, rows, 0.5, &mut sums[..count]).unwrap();
+                engine.expected_value(rows, &x[..cols], &mut sums[..count]).unwrap();
+                engine.calibration(rows, labels, 2.0).unwrap();
+                engine.fit_temperature(rows, labels).unwrap();
             }
         }
         let rows = Rows::new(&x[..1000], 100).unwrap();

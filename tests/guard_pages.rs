@@ -7,7 +7,10 @@ use std::mem::MaybeUninit;
 use std::slice;
 
 use common::*;
-use logits::{Engine, RowPart, Rows, RowsMut};
+use logits::{
+    Candidate, Classes, CrossEntropy, Distribution, Engine, Reduction, RowLoss, RowPart, RowStatistics, Rows,
+    RowsMut, Statistics,
+};
 use region::Protection;
 
 /// Memory between two pages that may not be touched.
@@ -57,6 +60,7 @@ fn nothing_outside_is_touched() {
                 for temperature in [1.0, 2.0, 0.0] {
                     touch(engine, x, y, temperature);
                 }
+                touch_both(engine, x, y);
             }
         }
     }
@@ -68,9 +72,6 @@ fn touch(engine: Engine, x: &[f32], y: &mut [f32], temperature: f64) {
     engine.log_softmax_with(rows, RowsMut::new(y, cols).unwrap(), &at(temperature)).unwrap();
     engine.logsumexp(rows, &mut [0.0]).unwrap();
     engine.entropy_with(rows, &mut [0.0], &at(temperature)).unwrap();
-    if temperature > 0.0 {
-        engine.parts(rows, 0, temperature, &mut [RowPart::default()]).unwrap();
-    }
     // The same memory as if it were new.
     let floats = y.as_mut_ptr().cast::<MaybeUninit<f32>>();
     // SAFETY: the memory is that of `y`, which nobody looks at meanwhile, and is left with floats.
@@ -81,6 +82,38 @@ fn touch(engine: Engine, x: &[f32], y: &mut [f32], temperature: f64) {
     engine.softmax_in_place_with(RowsMut::new(y, cols).unwrap(), &at(temperature)).unwrap();
     y.copy_from_slice(x);
     engine.log_softmax_in_place_with(RowsMut::new(y, cols).unwrap(), &at(temperature)).unwrap();
+}
+
+/// Operations on one row, and on two.
+fn touch_both(engine: Engine, x: &[f32], y: &mut [f32]) {
+    let cols = x.len();
+    fn rows(x: &[f32]) -> Rows<'_> {
+        Rows::new(x, x.len()).unwrap()
+    }
+    let probabilities = softmax(engine, x, 1.0);
+    y.copy_from_slice(&probabilities);
+    let (a, b, number) = (rows(x), rows(y), &mut [0.0]);
+    engine.varentropy(a, number).unwrap();
+    engine.entropy_of_probabilities(b, number).unwrap();
+    engine.expected_value(a, y, number).unwrap();
+    engine.expected_value_of_probabilities(b, x, number).unwrap();
+    engine.kl_divergence(a, Distribution::Probabilities(b), number).unwrap();
+    engine.js_divergence(Distribution::Probabilities(b), a, 0.5, number).unwrap();
+    let (mut statistics, mut top) = ([RowStatistics::default()], vec![Candidate::default(); cols.min(5)]);
+    let mut options = Statistics::default();
+    options.chosen = Some(Classes::from(&[0]));
+    engine.statistics_with(a, &options, &mut statistics, &mut top).unwrap();
+    engine.parts(a, 0, 2.0, &mut [RowPart::default()]).unwrap();
+    let mut options = CrossEntropy::default();
+    options.label_smoothing = 0.1;
+    let positive: Vec<f32> = x.iter().map(|x| x.abs()).collect();
+    options.weights = Some(&positive);
+    engine.cross_entropy_with(a, b, &options, &mut [RowLoss::default()]).unwrap();
+    engine.cross_entropy(a, &[0], &mut [RowLoss::default()]).unwrap();
+    let out = RowsMut::new(y, cols).unwrap();
+    engine.cross_entropy_gradient(a, rows(&probabilities), &options, Reduction::Mean, out).unwrap();
+    engine.softmax_backward(rows(&probabilities), a, RowsMut::new(y, cols).unwrap()).unwrap();
+    engine.log_softmax_backward(a, rows(&probabilities), RowsMut::new(y, cols).unwrap()).unwrap();
 }
 
 /// Set by [`guards_are_real`] for its child.

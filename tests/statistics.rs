@@ -14,6 +14,41 @@ fn varentropy(engine: Engine, x: &[f32], temperature: f64) -> f64 {
     out[0]
 }
 
+/// Entropy and varentropy of probabilities, which are normalised first.
+#[test]
+fn probabilities_have_entropies_too() {
+    for engine in engines() {
+        for len in [1, 2, 17, 64, 1000, 5000] {
+            for (name, x) in named_rows(len) {
+                let p = softmax(engine, &x, 1.0);
+                let sum: f64 = p.iter().map(|&p| f64::from(p)).sum();
+                let logs = || {
+                    p.iter().filter(|&&p| p > 0.0).map(|&p| (f64::from(p) / sum, (f64::from(p) / sum).ln()))
+                };
+                let entropy: f64 = logs().map(|(p, log)| -p * log).sum();
+                let varentropy: f64 = logs().map(|(p, log)| p * (log + entropy) * (log + entropy)).sum();
+                let (mut out, rows) = ([0.0; 2], Rows::new(&p, len).unwrap());
+                engine.entropy_of_probabilities(rows, &mut out[..1]).unwrap();
+                engine.varentropy_of_probabilities(rows, &mut out[1..]).unwrap();
+                assert!(
+                    (out[0] - entropy).abs() <= 1e-9 * entropy + 1e-15,
+                    "{name}, {len}: {} {entropy}",
+                    out[0]
+                );
+                assert!(
+                    (out[1] - varentropy).abs() <= 1e-9 * (varentropy + entropy * entropy) + 1e-15,
+                    "{name}, {len}"
+                );
+            }
+        }
+        for bad in [[f32::NAN, 0.5], [-0.5, 1.0], [f32::INFINITY, 0.0], [0.0; 2]] {
+            let mut out = [0.0];
+            engine.entropy_of_probabilities(Rows::new(&bad, 2).unwrap(), &mut out).unwrap();
+            assert!(out[0].is_nan(), "{bad:?}");
+        }
+    }
+}
+
 /// What part of its bound an error is.
 fn of_bound(error: f64, bound: f64) -> f64 {
     if error == 0.0 {

@@ -52,6 +52,13 @@ impl Sums {
     }
 }
 
+impl AsMut<Self> for Sums {
+    #[inline(always)]
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
 /// What is known of nothing.
 impl Default for Sums {
     fn default() -> Self {
@@ -114,15 +121,13 @@ impl Sums {
     pub fn of_segments<S: Simd, E: Element>(
         s: S,
         segments: &[impl Span<E>],
-        known: &mut [Self],
+        known: &mut [impl AsMut<Self>],
         scale: impl Scale,
         sides: &mut impl Sides<S>,
     ) {
         if segments.iter().all(|segment| segment.rest().len() <= SHORT) {
             for (i, known) in known.iter_mut().enumerate() {
-                let Apart { maxima: [apart], tops: [top], others: [sum], shifts } =
-                    Apart::of(s, &segments[i..=i], scale);
-                *known = Sums { others: Normalizer { shift: shifts.get(0), sum }, apart, top };
+                *known.as_mut() = Apart::<1>::of(s, &segments[i..=i], scale).get(0);
             }
             return;
         }
@@ -132,14 +137,14 @@ impl Sums {
             let segment = segments[i].rest();
             let (max, shift) = match Look::at(s, segments, i, all_plain, scale) {
                 Look::Degenerate(found) => {
-                    known[i] = Sums::flat(found);
+                    *known[i].as_mut() = Sums::flat(found);
                     continue;
                 }
                 Look::Plain => (None, Shift::PLAIN),
                 Look::Shifted(max, shift) => (Some(max), shift),
             };
             let mut side = sides.begin(s, i);
-            known[i] = Self::long(s, segment, max, shift, scale, &mut groups, &mut side);
+            *known[i].as_mut() = Self::long(s, segment, max, shift, scale, &mut groups, &mut side);
             sides.end(s, side);
         }
     }
@@ -225,6 +230,13 @@ pub struct Apart<const N: usize> {
 }
 
 impl<const N: usize> Apart<N> {
+    /// The same of one of them.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> Sums {
+        let others = Normalizer { shift: self.shifts.get(i), sum: self.others[i] };
+        Sums { others, apart: self.maxima[i], top: self.tops[i] }
+    }
+
     /// Reads up to `N` short segments, and sets their maxima apart.
     ///
     /// What is folded over lanes is folded for all segments at once: three times in a row, one behind the other, a segment
@@ -292,13 +304,12 @@ impl NarrowSums {
     /// The logarithms of their normalisers.
     #[inline(always)]
     pub fn logs(&self) -> [Log; TOGETHER] {
-        let mut rests = [0.0; TOGETHER];
-        for i in 0..TOGETHER {
-            rests[i] = ln_of_quotient(self.tops[i] + self.others[i], self.tops[i], self.others[i]);
+        let (mut logs, mut rests) = ([Log::default(); TOGETHER], [0.0; TOGETHER]);
+        for (i, rest) in rests.iter_mut().enumerate() {
+            *rest = ln_of_quotient(self.tops[i] + self.others[i], self.tops[i], self.others[i]);
         }
-        let mut logs = [Log::default(); TOGETHER];
-        for i in 0..TOGETHER {
-            logs[i] = Log { pivot: self.maxima[i], rest: rests[i] };
+        for (i, rest) in rests.into_iter().enumerate() {
+            logs[i] = Log { pivot: self.maxima[i], rest };
         }
         logs
     }

@@ -116,7 +116,8 @@ impl Engine {
     /// The temperature from 1/1000 to 1000 at which the mean of `-log softmax(x / T)` of the labels is least: of a classifier that is
     /// too sure of itself it is above 1.
     ///
-    /// Labels of -100 do not count. Where every label is its row's largest logit there is no least, and 1/1000 is the answer.
+    /// Labels of -100 do not count. Where every label is its row's largest logit there is no least: the answer is then a temperature
+    /// at which nothing of the loss is left.
     ///
     /// # Errors
     ///
@@ -242,14 +243,14 @@ struct Slope {
 }
 
 /// Those of each row's label.
-struct Slopes<'a, C> {
+struct Slopes<'a> {
     x: Rows<'a>,
     labels: Classes<'a>,
     ignored: Option<i64>,
-    scale: C,
+    scale: Temperature,
 }
 
-impl<C: Scale> Reduce<f32> for Slopes<'_, C> {
+impl Reduce<f32> for Slopes<'_> {
     type Partial = Moments;
     type Narrow = ();
 
@@ -262,7 +263,7 @@ impl<C: Scale> Reduce<f32> for Slopes<'_, C> {
         known: &mut [Moments],
         _: &mut impl Sides<S>,
     ) {
-        Moments::of_segments::<S, f32, C, true>(s, segments, known, self.scale);
+        Moments::of_segments::<S, f32, Temperature, true>(s, segments, known, self.scale);
     }
 
     #[inline(always)]
@@ -271,7 +272,7 @@ impl<C: Scale> Reduce<f32> for Slopes<'_, C> {
     }
 }
 
-impl<C: Scale> Summarize<f32> for Slopes<'_, C> {
+impl Summarize<f32> for Slopes<'_> {
     type Output = Slope;
 
     #[inline(always)]
@@ -291,8 +292,8 @@ impl<C: Scale> Summarize<f32> for Slopes<'_, C> {
 }
 
 /// `sum_c p_c^2`.
-struct Squares<C> {
-    scale: C,
+struct Squares {
+    scale: Temperature,
 }
 
 /// What is known of some segments: with the sum of squares of terms.
@@ -302,7 +303,7 @@ struct OfSquares {
     squares: f64,
 }
 
-impl<C: Scale> Reduce<f32> for Squares<C> {
+impl Reduce<f32> for Squares {
     type Partial = OfSquares;
     type Narrow = ();
 
@@ -325,7 +326,7 @@ impl<C: Scale> Reduce<f32> for Squares<C> {
                     continue;
                 }
             };
-            let mut terms = WithSquares { term: Term::<S, C, false>::new(s, shift, self.scale) };
+            let mut terms = WithSquares { term: Term::<S, Temperature, false>::new(s, shift, self.scale) };
             let [sum, squares] = sums::wide_sums_of(s, [segments[i].rest()], [f32::NEG_INFINITY], &mut terms);
             *known = OfSquares { normalizer: Normalizer { shift, sum }, squares };
         }
@@ -346,7 +347,7 @@ impl<C: Scale> Reduce<f32> for Squares<C> {
     }
 }
 
-impl<C: Scale> Summarize<f32> for Squares<C> {
+impl Summarize<f32> for Squares {
     type Output = f64;
 
     #[inline(always)]
@@ -356,11 +357,11 @@ impl<C: Scale> Summarize<f32> for Squares<C> {
 }
 
 /// Terms, and their squares.
-struct WithSquares<S: Simd, C: Scale> {
-    term: Term<S, C, false>,
+struct WithSquares<S: Simd> {
+    term: Term<S, Temperature, false>,
 }
 
-impl<S: Simd, C: Scale> WideTerms<S, 1, 2> for WithSquares<S, C> {
+impl<S: Simd> WideTerms<S, 1, 2> for WithSquares<S> {
     #[inline(always)]
     fn apply<const N: usize>(&mut self, s: S, [x]: [[S::F32; N]; 1]) -> [[S::F64; N]; 2] {
         let (terms, mut sums) = (self.term.apply(s, x), [[s.zero_f64(); N]; 2]);

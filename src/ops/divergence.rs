@@ -2,12 +2,13 @@
 
 use crate::batch::Engine;
 use crate::error::Error;
+use crate::math::phi::phi_f64;
 use crate::rows::Rows;
 
 use super::jensen_shannon::JensenShannon;
-use super::kl::{Kl, Logits, Probabilities, Side};
+use super::kl::{Any, Kl, Logits};
 use super::options::{Kind, Softmax};
-use super::temperature::Unit;
+use super::temperature::{Temperature, Unit};
 
 /// A distribution for each row, in one of the forms that models and losses give them.
 ///
@@ -43,6 +44,10 @@ impl<'a> From<Rows<'a>> for Distribution<'a> {
 }
 
 impl<'a> Distribution<'a> {
+    fn is_logits(&self) -> bool {
+        !matches!(self, Self::Probabilities(_))
+    }
+
     fn rows(self) -> Rows<'a> {
         match self {
             Self::Logits(rows) | Self::LogProbabilities(rows) | Self::Probabilities(rows) => rows,
@@ -180,6 +185,33 @@ impl Engine {
     }
 }
 
+/// `log p - log r`: of a token that P has chosen, given its logarithms of probability in P and in R, which P started from, an
+/// estimate of `KL(P || R)` that may be negative. Schulman's k1.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(logits::kl_k1(-1.0, -1.5), 0.5);
+/// ```
+#[must_use]
+pub fn kl_k1(log_probability: f64, other: f64) -> f64 {
+    log_probability - other
+}
+
+/// `r / p - 1 - log(r / p)`: the same, but never negative, and without cancellation where the two are nearly the same.
+/// Schulman's k3, which GRPO adds to its loss.
+///
+/// # Examples
+///
+/// ```
+/// assert!((logits::kl_k3(-1.0, -1.5) - (0.5 - 1.0 + (-0.5_f64).exp())).abs() < 1e-12);
+/// assert_eq!(logits::kl_k3(-2.0, -2.0), 0.0);
+/// ```
+#[must_use]
+pub fn kl_k3(log_probability: f64, other: f64) -> f64 {
+    phi_f64(other - log_probability)
+}
+
 /// The divergences of pairs of rows: from M, of which P has this part, or from each other.
 fn pairs(
     engine: &Engine,
@@ -194,35 +226,32 @@ fn pairs(
     if shapes[0] != shapes[1] && shapes[0].0 + shapes[1].0 > 0 {
         return Err(Error::ShapesDiffer { what: ["the first distributions", "the second"], shapes });
     }
-    let pairs = Pairs { engine, rows, beta };
-    let given = |side| matches!(side, Distribution::Probabilities(_));
-    match (options.temperature()?, given(p), given(q)) {
-        (Kind::Zero, ..) => out_of_range(0.0, "above 0"),
-        (Kind::One, false, false) => pairs.run(Logits(Unit), Logits(Unit), out),
-        (Kind::One, true, false) => pairs.run(Probabilities, Logits(Unit), out),
-        (Kind::One, false, true) => pairs.run(Logits(Unit), Probabilities, out),
-        (Kind::One, true, true) => pairs.run(Probabilities, Probabilities, out),
-        (Kind::Other(scale), false, false) => pairs.run(Logits(scale), Logits(scale), out),
-        (Kind::Other(_), ..) => out_of_range(options.temperature, "1 where probabilities are given"),
+    let (kind, both_logits) = (options.temperature()?, p.is_logits() && q.is_logits());
+    let scale = match kind {
+        Kind::Zero => return out_of_range(0.0, "above 0"),
+        Kind::One => Temperature::new(1.0),
+        Kind::Other(_) if !both_logits => {
+            return out_of_range(options.temperature, "1 where probabilities are given");
+        }
+        Kind::Other(scale) => scale,
+    };
+    let side = |side: Distribution<'_>| {
+        if side.is_logits() { Any::Logits(Logits(scale)) } else { Any::Probabilities }
+    };
+    let (p, q) = (side(p), side(q));
+    match (beta, kind) {
+        (Some(beta), _) => {
+            engine.check_results(rows[0], out)?;
+            engine.visit(rows[0], 1, out, &JensenShannon { p, q, rows, beta });
+            Ok(())
+        }
+        (None, Kind::One) if both_logits => {
+            engine.reduce(rows[0], out, &Kl { p: Logits(Unit), q: Logits(Unit), rows })
+        }
+        (None, _) => engine.reduce(rows[0], out, &Kl { p, q, rows }),
     }
 }
 
 fn out_of_range(value: f64, range: &'static str) -> Result<(), Error> {
     Err(Error::OutOfRange { what: "the temperature of a divergence", value, range })
-}
-
-struct Pairs<'e, 'a> {
-    engine: &'e Engine,
-    rows: [Rows<'a>; 2],
-    beta: Option<f64>,
-}
-
-impl Pairs<'_, '_> {
-    fn run(self, p: impl Side, q: impl Side, out: &mut [f64]) -> Result<(), Error> {
-        let Self { engine, rows, beta } = self;
-        let Some(beta) = beta else { return engine.reduce(rows[0], out, &Kl { p, q, rows }) };
-        engine.check_results(rows[0], out)?;
-        engine.visit(rows[0], 1, out, &JensenShannon { p, q, rows, beta });
-        Ok(())
-    }
 }

@@ -26,18 +26,18 @@ use crate::sums::{self, WideTerms};
 use crate::visit::Visit;
 
 use super::factor::AnyFactor;
-use super::kl::Side;
+use super::kl::{Any, Side};
 use super::normalizer::Normalizer;
 
 /// The divergence of the rows of two batches, for `0 < b < 1`.
-pub struct JensenShannon<'a, P, Q> {
-    pub p: P,
-    pub q: Q,
+pub struct JensenShannon<'a> {
+    pub p: Any,
+    pub q: Any,
     pub rows: [Rows<'a>; 2],
     pub beta: f64,
 }
 
-impl<P: Side, Q: Side> Visit<f32> for JensenShannon<'_, P, Q> {
+impl Visit<f32> for JensenShannon<'_> {
     type Output = f64;
 
     #[inline(always)]
@@ -53,13 +53,16 @@ impl<P: Side, Q: Side> Visit<f32> for JensenShannon<'_, P, Q> {
         }
         out[0] = f64::NAN;
         if known.iter().all(|known| known.sum > 0.0 && known.sum < f64::INFINITY) {
-            out[0] =
-                segments().map(|segment| self.segment(s, &known, segment, &mut rooms)).sum::<f64>().max(0.0);
+            out[0] = 0.0;
+            for segment in segments() {
+                out[0] += self.segment(s, &known, segment, &mut rooms);
+            }
+            out[0] = out[0].max(0.0);
         }
     }
 }
 
-impl<P: Side, Q: Side> JensenShannon<'_, P, Q> {
+impl JensenShannon<'_> {
     #[inline(always)]
     fn segment<S: Simd>(
         &self,
@@ -89,8 +92,8 @@ impl<P: Side, Q: Side> JensenShannon<'_, P, Q> {
 }
 
 /// What an element adds.
-struct Elements<S: Simd, P, Q> {
-    sides: (P, Q),
+struct Elements<S: Simd> {
+    sides: (Any, Any),
     ratio: S::F64,
     p: AnyFactor<S::F32>,
     q: AnyFactor<S::F32>,
@@ -98,7 +101,7 @@ struct Elements<S: Simd, P, Q> {
     rest: S::F64,
 }
 
-impl<S: Simd, P: Side, Q: Side> WideTerms<S, 4, 1> for Elements<S, P, Q> {
+impl<S: Simd> WideTerms<S, 4, 1> for Elements<S> {
     #[inline(always)]
     fn apply<const N: usize>(&mut self, s: S, [x, y, e, f]: [[S::F32; N]; 4]) -> [[S::F64; N]; 1] {
         let (zero, reach) = (s.splat(0.0), s.splat(REACH));
@@ -113,34 +116,38 @@ impl<S: Simd, P: Side, Q: Side> WideTerms<S, 4, 1> for Elements<S, P, Q> {
         let (above, below) = (phi::phi(s, d), phi::phi(s, minus_d));
         let mut sums = [s.zero_f64(); N];
         for i in 0..N {
-            let is_near = d[i].abs().max(reach).equals(reach);
-            let both = lanes::unless_zero(s, p[i], q[i]);
-            let is_near = lanes::unless_zero(s, both, is_near.select(s.splat(1.0), zero));
-            let near_or = |near: S::F32, other: S::F32| is_near.equals(zero).select(other, near).widen();
-            let (wide_p, one) = (p[i].widen(), s.splat_f64(1.0));
-            let more = near_or(d[i] + above[i], zero);
-            let wide_q = near_or(zero, q[i]) + near_or(p[i], zero) * (one + more);
+            let is_near = d[i].abs().max(reach).equals(reach).select(s.splat(1.0), zero);
+            let is_near = lanes::unless_zero(s, p[i], lanes::unless_zero(s, q[i], is_near));
+            // exp(d) - 1 and exp(-d) - 1.
+            let more = lanes::unless_zero(s, is_near, d[i] + above[i]).widen();
+            let less = lanes::unless_zero(s, is_near, below[i] - d[i]).widen();
+            let wide_p = p[i].widen();
+            let of_p = lanes::unless_zero(s, is_near, p[i]).widen() * (s.splat_f64(1.0) + more);
+            let wide_q = is_near.widen().select_equal(s.zero_f64(), q[i].widen(), of_p);
             // Of small s and t there is a series.
-            let (by_p, by_q) = (self.rest * more, self.beta * near_or(below[i] - d[i], zero));
+            let (by_p, by_q) = (self.rest * more, self.beta * less);
             let small = self.beta * wide_p * excess(s, by_p) + self.rest * wide_q * excess(s, by_q);
             let mean = self.beta * wide_p + self.rest * wide_q;
-            let side = |part: S::F64| {
-                let rest = part * (ln::ln_of(s, mean) - ln::ln_of(s, part));
-                // Nothing times an infinite logarithm is nothing.
-                mean - part - part.select_equal(s.zero_f64(), s.zero_f64(), rest)
-            };
-            let any = self.beta * side(wide_p) + self.rest * side(wide_q);
-            let is_small = (by_p * by_p)
-                .narrow()
-                .max((by_q * by_q).narrow())
-                .max(s.splat(0.0625))
-                .equals(s.splat(0.0625));
-            let is_small = is_small.select(is_near, zero).widen();
+            let any = self.beta * side(s, mean, wide_p) + self.rest * side(s, mean, wide_q);
+            let least = s.splat(SMALL * SMALL);
+            let size = (by_p * by_p).narrow().max((by_q * by_q).narrow());
+            let is_small = size.max(least).equals(least).select(is_near, zero).widen();
             sums[i] = is_small.select_equal(s.zero_f64(), any, small);
         }
         [sums]
     }
 }
+
+/// `m - p - p log(m / p)`.
+#[inline(always)]
+fn side<S: Simd>(s: S, mean: S::F64, part: S::F64) -> S::F64 {
+    let rest = part * (ln::ln_of(s, mean) - ln::ln_of(s, part));
+    // Nothing times an infinite logarithm is nothing.
+    mean - part - part.select_equal(s.zero_f64(), s.zero_f64(), rest)
+}
+
+/// How far the series of [`excess`] reaches.
+const SMALL: f32 = 0.25;
 
 #[inline(always)]
 fn positive<S: Simd, const N: usize>(s: S, mut x: [S::F32; N]) -> [S::F32; N] {
@@ -150,7 +157,7 @@ fn positive<S: Simd, const N: usize>(s: S, mut x: [S::F32; N]) -> [S::F32; N] {
     x
 }
 
-/// `s - log(1 + s)` for `|s| <= 1/4`: with `a = s / (2 + s)` and `log(1 + s) = 2 artanh(a)` that is `a (s - 2 (a^2 / 3 + a^4 /
+/// `s - log(1 + s)` for `|s| <= SMALL`: with `a = s / (2 + s)` and `log(1 + s) = 2 artanh(a)` that is `a (s - 2 (a^2 / 3 + a^4 /
 /// 5 + ...))`.
 #[inline(always)]
 fn excess<S: Simd>(s: S, x: S::F64) -> S::F64 {

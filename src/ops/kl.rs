@@ -38,7 +38,7 @@ use crate::sums::{self, Sum, Terms};
 
 use super::factor::Factor;
 use super::normalizer::{Look, Normalizer, Shift, exp_sum};
-use super::temperature::{Scale, Unit};
+use super::temperature::{Scale, Temperature, Unit};
 
 /// How one of the two distributions is read.
 pub trait Side: Copy + Send + Sync {
@@ -175,6 +175,63 @@ impl Side for Probabilities {
     #[inline(always)]
     fn factor(self, row: &Normalizer, _: Shift) -> f64 {
         1.0 / row.sum
+    }
+}
+
+/// Either, at a temperature that is 1 for probabilities: one copy of the code for all pairs of which not both are logits at
+/// temperature 1.
+#[derive(Clone, Copy)]
+pub enum Any {
+    Logits(Logits<Temperature>),
+    Probabilities,
+}
+
+macro_rules! either {
+    ($any:expr, $side:ident => $value:expr) => {
+        match $any {
+            Any::Logits($side) => $value,
+            Any::Probabilities => {
+                let $side = Probabilities;
+                $value
+            }
+        }
+    };
+}
+
+impl Side for Any {
+    #[inline(always)]
+    fn terms<'r, S: Simd>(
+        self,
+        s: S,
+        segment: &'r [f32],
+        room: &'r mut [MaybeUninit<f32>; SEGMENT],
+    ) -> (Normalizer, Read<'r, f32>) {
+        either!(self, side => side.terms(s, segment, room))
+    }
+
+    #[inline(always)]
+    fn logarithms<S: Simd>(self, s: S, x: S::F32) -> S::F64 {
+        either!(self, side => side.logarithms(s, x))
+    }
+
+    #[inline(always)]
+    fn merge(self, left: Normalizer, right: Normalizer) -> Normalizer {
+        either!(self, side => side.merge(left, right))
+    }
+
+    #[inline(always)]
+    fn weight(self, from: Shift, to: Shift) -> f64 {
+        either!(self, side => side.weight(from, to))
+    }
+
+    #[inline(always)]
+    fn logsumexp(self, terms: Normalizer) -> f64 {
+        either!(self, side => side.logsumexp(terms))
+    }
+
+    #[inline(always)]
+    fn factor(self, row: &Normalizer, shift: Shift) -> f64 {
+        either!(self, side => side.factor(row, shift))
     }
 }
 

@@ -4,12 +4,12 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::lanes;
-use crate::operation::{Origin, TOGETHER};
+use crate::operation::{Origin, SHORT, TOGETHER};
 use crate::simd::{Kernel, Simd};
 use crate::span::{Read, Span};
 use crate::sums::{self, Terms};
 
-use super::apart::Sums;
+use super::apart::{Apart, Sums};
 use super::cross_entropy::{CrossEntropy, Smoothed};
 use super::targets::{Kind, Targets};
 use super::temperature::Unit;
@@ -284,10 +284,13 @@ impl Losses<'_> {
 
     #[inline(always)]
     fn of_segments<S: Simd>(&self, s: S, origin: Origin, segments: &[impl Span<f32>], known: &mut [Known]) {
-        let mut sums = [Sums::default(); TOGETHER];
-        Sums::of_segments(s, segments, &mut sums[..known.len()], Unit, &mut ());
-        for (known, sums) in known.iter_mut().zip(sums) {
-            known.sums = sums;
+        if segments.len() > 1 && segments.iter().all(|segment| segment.rest().len() <= SHORT) {
+            let sums = Apart::<TOGETHER>::of(s, segments, Unit);
+            for (i, known) in known.iter_mut().enumerate() {
+                known.sums = sums.get(i);
+            }
+        } else {
+            Sums::of_segments(s, segments, known, Unit, &mut ());
         }
         if !self.is_plain() {
             for (i, known) in known.iter_mut().enumerate() {
@@ -312,6 +315,13 @@ impl<P: Span<f32>> Kernel for OfSegments<'_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         self.losses.of_segments(s, self.origin, self.segments, self.known);
+    }
+}
+
+impl AsMut<Sums> for Known {
+    #[inline(always)]
+    fn as_mut(&mut self) -> &mut Sums {
+        &mut self.sums
     }
 }
 

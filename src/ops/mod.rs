@@ -9,6 +9,7 @@ mod entropy;
 mod expected_value;
 mod factor;
 mod first;
+mod given;
 mod jensen_shannon;
 mod kl;
 mod log_softmax;
@@ -27,7 +28,7 @@ mod temperature;
 
 pub use calibration::{Calibration, CalibrationBin};
 pub use cross_entropy::{CrossEntropy, Loss, RowLoss, Smoothed};
-pub use divergence::{Distribution, Divergence};
+pub use divergence::{Distribution, Divergence, kl_k1, kl_k3};
 pub use entropy::entropy;
 pub use log_softmax::{log_softmax, log_softmax_in_place};
 pub use logsumexp::logsumexp;

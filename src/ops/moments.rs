@@ -172,12 +172,12 @@ impl Moments {
         let pivot = if VARIANCE {
             let (first, _) = segment.split_at(segment.len().min(GROUP_LEN));
             let [sum, weighted] = sums::sums_of(s, [first], fill, &mut First(weigh));
-            if sum > 0.0 { weighted / sum } else { 0.0 }
+            if sum > 0.0 { -weighted / sum } else { 0.0 }
         } else {
             0.0
         };
         let pivot = pivot as f32;
-        let mut squares = Squares { weigh, minus_pivot: s.splat(-pivot) };
+        let mut squares = Squares { weigh, pivot: s.splat(pivot) };
         let (top, others, weighted, spread);
         if segment.len() <= SHORT {
             // As narrow rows.
@@ -217,7 +217,7 @@ impl Moments {
         if others.is_nan() {
             return Self::NOTHING;
         }
-        let mut known = Self { max, shift, top, others, weighted, spread };
+        let mut known = Self { max, shift, top, others, weighted: -weighted, spread };
         if VARIANCE {
             let correction = |pivot: f32| {
                 let apart = known.mean() - f64::from(pivot);
@@ -226,7 +226,7 @@ impl Moments {
             let (mut spread, mut pivot) = (spread, pivot);
             if correction(pivot) > 0.75 * spread {
                 pivot = known.mean() as f32;
-                let mut squares = Squares { weigh, minus_pivot: s.splat(-pivot) };
+                let mut squares = Squares { weigh, pivot: s.splat(pivot) };
                 [_, _, spread] = sums::sums_of(s, [segment], fill, &mut squares);
             }
             known.spread = (spread - correction(pivot)).max(0.0);
@@ -259,6 +259,7 @@ impl NarrowMoments {
         let (counts, mut sums) = (columns.counts(s, max), others);
         let mut known = Self { tops: widened(&tops.to_array()), others, weighted };
         for i in 0..TOGETHER {
+            known.weighted[i] = -weighted[i];
             // Where there are several of the largest, but one is left.
             known.others[i] += f64::from(counts[i] - 1.0) * known.tops[i];
             sums[i] = known.others[i] + known.tops[i];
@@ -337,7 +338,7 @@ impl<S: Simd, C: Scale, const PLAIN: bool> Weigh<S, C, PLAIN> {
     }
 }
 
-/// `e_i`, and `e_i d_i`.
+/// `e_i`, and `-e_i d_i`.
 struct First<W>(W);
 
 impl<S: Simd, C: Scale, const PLAIN: bool> Terms<S, 1, 2> for First<Weigh<S, C, PLAIN>> {
@@ -345,7 +346,7 @@ impl<S: Simd, C: Scale, const PLAIN: bool> Terms<S, 1, 2> for First<Weigh<S, C, 
     fn apply<const N: usize>(&mut self, s: S, [x]: [[S::F32; N]; 1]) -> [[S::F32; N]; 2] {
         let [terms, mut weighted] = self.0.apply(s, x);
         for i in 0..N {
-            weighted[i] = terms[i] * (s.splat(0.0) - weighted[i]);
+            weighted[i] = terms[i] * weighted[i];
         }
         [terms, weighted]
     }
@@ -368,10 +369,10 @@ impl<S: Simd, T: Terms<S, 1, SUMS>, const SUMS: usize> Terms<S, 1, SUMS> for Apa
     }
 }
 
-/// `e_i`, `e_i d_i`, and `e_i (d_i - pivot)^2`.
+/// `e_i`, `-e_i d_i`, and `e_i (d_i - pivot)^2`.
 struct Squares<W, V> {
     weigh: W,
-    minus_pivot: V,
+    pivot: V,
 }
 
 impl<S: Simd, C: Scale, const PLAIN: bool> Terms<S, 1, 3> for Squares<Weigh<S, C, PLAIN>, S::F32> {
@@ -380,9 +381,8 @@ impl<S: Simd, C: Scale, const PLAIN: bool> Terms<S, 1, 3> for Squares<Weigh<S, C
         let [terms, mut weighted] = self.weigh.apply(s, x);
         let mut squares = terms;
         for i in 0..N {
-            let d = s.splat(0.0) - weighted[i];
-            let by = d + self.minus_pivot;
-            weighted[i] = terms[i] * d;
+            let by = weighted[i] + self.pivot;
+            weighted[i] = terms[i] * weighted[i];
             squares[i] = terms[i] * by * by;
         }
         [terms, weighted, squares]

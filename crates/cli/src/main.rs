@@ -1,4 +1,5 @@
-//! The command `logits`: softmax over files, a look at single rows, and throughput on this machine.
+//! The command `logits`: softmax, losses, divergences and calibration over files, a look at single rows, and throughput
+//! on this machine.
 
 #![forbid(unsafe_code)]
 
@@ -10,11 +11,22 @@ use clap::{Parser, Subcommand};
 
 mod array;
 mod bench;
+mod calibrate;
+mod classes;
+mod estimate;
 mod explain;
+mod found;
 mod interrupt;
+mod kl;
+mod loss;
 mod output;
+mod progress;
 mod softmax;
+mod stats;
 mod style;
+mod table;
+mod targets;
+mod text;
 mod workers;
 
 const EXIT_CODES: &str = "\
@@ -40,6 +52,10 @@ struct Arguments {
 enum Command {
     Softmax(softmax::Arguments),
     Explain(explain::Arguments),
+    Stats(stats::Arguments),
+    Loss(loss::Arguments),
+    Kl(kl::Arguments),
+    Calibrate(calibrate::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -64,6 +80,10 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Softmax(arguments) => softmax::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Stats(arguments) => stats::run(&arguments),
+        Command::Loss(arguments) => loss::run(&arguments),
+        Command::Kl(arguments) => kl::run(&arguments),
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

@@ -4,12 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use same_file::Handle;
 use tempfile::NamedTempFile;
 
-use crate::array::is_standard_stream;
-use crate::interrupt;
+use crate::array::{Array, display_name, is_standard_stream, npy};
+use crate::{Usage, interrupt};
 
 /// Where a result goes.
 pub struct Output {
@@ -98,6 +98,64 @@ impl Output {
             *temporary = None;
         }
         Ok(())
+    }
+}
+
+/// A number for each row, as `f64`, in an `.npy` file, if one is asked for.
+pub struct PerRow(Option<Output>);
+
+impl PerRow {
+    /// For the rows of `array`.
+    pub fn create(path: Option<&Path>, array: &Array, inputs: &[&Path]) -> Result<Self> {
+        let Some(path) = path else { return Ok(Self(None)) };
+        let mut output = create_beside_text(path, inputs)?;
+        // A row alone is one row still.
+        let axes = array.shape.split_last().map_or(&[][..], |(_, axes)| axes);
+        let shape = if axes.is_empty() { &[1] } else { axes };
+        output.write(|out| npy::write_header(&mut { out }, "<f8", shape))?;
+        Ok(Self(Some(output)))
+    }
+
+    pub fn write(&mut self, numbers: &[f64]) -> Result<()> {
+        let Some(output) = &mut self.0 else { return Ok(()) };
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        output.write(|out| out.write_all(&bytes))
+    }
+
+    /// The file is complete.
+    pub fn finish(self) -> Result<()> {
+        self.0.map_or(Ok(()), Output::finish)
+    }
+}
+
+/// An output at `path` of a command that prints something too, made of `inputs`.
+pub fn create_beside_text(path: &Path, inputs: &[&Path]) -> Result<Output> {
+    ensure!(
+        !is_standard_stream(path),
+        Usage("what is printed goes to standard output: name a file instead of -".into())
+    );
+    for input in inputs {
+        ensure!(
+            !is_same_file(input, path),
+            "{}: is an input file too ({})",
+            path.display(),
+            display_name(input)
+        );
+    }
+    interrupt::watch()?;
+    Output::create(Some(path))
+}
+
+/// What was to be printed has been, or there was no room for it.
+pub fn printed<T>(result: io::Result<T>) -> Result<T> {
+    result.context("standard output: cannot write")
+}
+
+/// The error of writing itself, by which a closed pipe is known.
+pub fn csv_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 

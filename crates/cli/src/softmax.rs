@@ -2,18 +2,18 @@
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
-use logits::{Engine, Isa, MaskedRows, Rows, RowsMut, Softmax};
+use indicatif::ProgressBar;
+use logits::{Engine, MaskedRows, Rows, RowsMut, Softmax};
 
 use crate::array::{Array, display_name, npy, safetensors};
+use crate::found::Found;
 use crate::output::{Output, is_same_file};
-use crate::workers::{Workers, chosen_isa, isa_parser, parse_temperature, parse_threads};
-use crate::{Usage, interrupt, warn};
+use crate::workers::{Computing, Workers, parse_temperature};
+use crate::{Usage, interrupt, progress, warn};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,13 +61,8 @@ pub struct Arguments {
     #[arg(long)]
     overwrite: bool,
 
-    /// The instruction set to use; else the one in LOGITS_ISA, else the best
-    #[arg(long, value_name = "NAME", value_parser = isa_parser())]
-    isa: Option<Isa>,
-
-    /// Threads to use; all without it
-    #[arg(long, value_name = "N", value_parser = parse_threads)]
-    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    computing: Computing,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -95,19 +90,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             display_name(&arguments.input)
         );
     }
-    let workers = Workers::new(chosen_isa(arguments.isa)?, arguments.threads)?;
-    let mut array = Array::open(&arguments.input, arguments.tensor.as_deref())?;
-    if let Some(note) = array.note() {
-        warn(&note);
-    }
+    let workers = arguments.computing.workers()?;
+    let mut array = Array::open(&arguments.input, arguments.tensor.as_deref(), "logits")?;
+    array.warn_of_conversion();
 
     interrupt::watch()?;
     let mut output = Output::create(output)?;
     output.write(|out| write_header(arguments, &array, &mut { out }))?;
-    let progress = progress_bar(array.rows(), array.cols());
-    let oddities = convert(arguments, &workers, &mut array, &mut output, &progress);
-    progress.finish_and_clear();
-    let oddities = oddities?;
+    let oddities = progress::over(array.rows() * array.cols(), |bar| {
+        convert(arguments, &workers, &mut array, &mut output, bar)
+    })?;
     output.finish()?;
     oddities.warn(&array.name, array.rows(), arguments.masked_rows);
     Ok(())
@@ -119,7 +111,7 @@ fn write_header(arguments: &Arguments, array: &Array, out: &mut impl Write) -> s
         let operation = if arguments.log { "log_softmax" } else { "softmax" };
         safetensors::write_header(out, array.tensor.as_deref().unwrap_or(operation), &array.shape)
     } else {
-        npy::write_header(out, &array.shape)
+        npy::write_header(out, "<f4", &array.shape)
     }
 }
 
@@ -128,7 +120,7 @@ fn convert(
     workers: &Workers,
     array: &mut Array,
     output: &mut Output,
-    progress: &ProgressBar,
+    bar: &ProgressBar,
 ) -> Result<Oddities> {
     let mut oddities = Oddities::default();
     let cols = array.cols();
@@ -153,7 +145,7 @@ fn convert(
             bytes.copy_from_slice(&element.to_le_bytes());
         }
         output.write(|out| out.write_all(&bytes))?;
-        progress.inc(bytes.len() as u64);
+        progress::advance(bar, &logits);
     }
     Ok(oddities)
 }
@@ -174,40 +166,12 @@ fn apply(
     }
 }
 
-/// Shown on a terminal only, and only once a run takes a moment.
-fn progress_bar(rows: usize, cols: usize) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{bar:40.cyan/dim} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}")
-            .expect("the template is well-formed");
-    ProgressBar::new((rows * cols * size_of::<f32>()) as u64).with_style(style)
-}
-
 /// The rows whose result may surprise.
 #[derive(Debug, Default, PartialEq)]
 struct Oddities {
     nan: Found,
     infinite: Found,
     masked: Found,
-}
-
-/// How many rows there are of a kind, and where the first is: row and column.
-#[derive(Debug, Default, PartialEq)]
-struct Found {
-    rows: usize,
-    first: Option<(usize, usize)>,
-}
-
-impl Found {
-    fn add(&mut self, row: usize, col: usize) {
-        self.rows += 1;
-        self.first.get_or_insert((row, col));
-    }
-
-    fn describe(&self, rows: usize, what: &str) -> Option<String> {
-        let (row, col) = self.first?;
-        let verb = if self.rows == 1 { "has" } else { "have" };
-        Some(format!("{} of {rows} rows {verb} {what} (first: row {row}, column {col})", self.rows))
-    }
 }
 
 impl Oddities {
@@ -220,11 +184,11 @@ impl Oddities {
                 continue;
             }
             if let Some(col) = logits.iter().position(|x| x.is_nan()) {
-                self.nan.add(row, col);
+                self.nan.add(row, Some(col));
             } else if let Some(col) = logits.iter().position(|&x| x == f32::INFINITY) {
-                self.infinite.add(row, col);
+                self.infinite.add(row, Some(col));
             } else if logits.iter().all(|&x| x == f32::NEG_INFINITY) {
-                self.masked.add(row, 0);
+                self.masked.add(row, Some(0));
             }
         }
     }
@@ -259,7 +223,11 @@ mod tests {
         result[..4].fill(0.5);
         let mut oddities = Oddities::default();
         oddities.look(&logits, &result, 2, 10);
-        let found = |row, col| Found { rows: 1, first: Some((row, col)) };
+        let found = |row, col| {
+            let mut found = Found::default();
+            found.add(row, Some(col));
+            found
+        };
         assert_eq!(oddities, Oddities { masked: found(12, 0), nan: found(13, 1), infinite: found(14, 1) });
     }
 }

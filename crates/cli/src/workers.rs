@@ -22,6 +22,14 @@ pub fn parse_temperature(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What `--temperature` takes where there is nothing to say of one-hot rows.
+pub fn parse_positive_temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(temperature) if temperature > 0.0 => Ok(temperature),
+        _ => Err("the temperature here is a number above 0, up to inf (uniform)".into()),
+    }
+}
+
 /// What `--threads` takes. The bound is there for a slip of the finger: millions of threads take minutes to start.
 pub fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
     const MOST: usize = 4096;
@@ -57,6 +65,24 @@ pub fn engine(isa: Option<Isa>) -> Result<Engine> {
     }
 }
 
+/// What an operation is computed with.
+#[derive(Debug, clap::Args)]
+pub struct Computing {
+    /// The instruction set to use; else the one in LOGITS_ISA, else the best
+    #[arg(long, value_name = "NAME", value_parser = isa_parser())]
+    isa: Option<Isa>,
+
+    /// Threads to use; all without it
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
+    threads: Option<NonZeroUsize>,
+}
+
+impl Computing {
+    pub fn workers(&self) -> Result<Workers> {
+        Workers::new(chosen_isa(self.isa)?, self.threads)
+    }
+}
+
 /// An engine and the threads it uses.
 pub struct Workers {
     engine: Engine,
@@ -65,7 +91,7 @@ pub struct Workers {
 
 impl Workers {
     /// No number of threads means all of them.
-    pub fn new(isa: Option<Isa>, threads: Option<NonZeroUsize>) -> Result<Self> {
+    fn new(isa: Option<Isa>, threads: Option<NonZeroUsize>) -> Result<Self> {
         let engine = engine(isa)?;
         Ok(match threads.map(NonZeroUsize::get) {
             None => Self { engine, pool: None },

@@ -63,9 +63,16 @@ fn a_shell_sees_130() {
 fn a_closed_pipe_is_no_error() {
     let place = Place::new();
     place.save("x.npy", &[300, 10_000], &some_logits(3_000_000));
-    for arguments in
-        ["softmax x.npy", "explain x.npy --all", "explain x.npy --all --top 3", "bench --shapes 1x7"]
-    {
+    for arguments in [
+        "softmax x.npy",
+        "explain x.npy --all",
+        "explain x.npy --all --top 3",
+        "stats x.npy",
+        "stats x.npy --format csv",
+        "stats x.npy --format json",
+        "kl x.npy x.npy",
+        "bench --shapes 1x7",
+    ] {
         let mut child =
             place.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
@@ -81,14 +88,24 @@ fn a_full_disk_is_an_error() {
     let place = Place::new();
     place.save("x.npy", &[3, 4], &some_logits(12));
     place.run("softmax x.npy -o /dev/full").says(1, &["logits: /dev/full: cannot write: No space left"]);
-    for arguments in
-        ["softmax x.npy", "explain x.npy", "explain x.npy --all", "bench --shapes 1x7 --format json"]
-    {
+    place.save("t.npy", &[3], &[0_i64, 1, 2]);
+    for arguments in [
+        "softmax x.npy",
+        "explain x.npy",
+        "explain x.npy --all",
+        "stats x.npy",
+        "stats x.npy --format csv",
+        "stats x.npy --format json",
+        "loss x.npy t.npy",
+        "kl x.npy x.npy",
+        "calibrate x.npy t.npy",
+        "bench --shapes 1x7 --format json",
+    ] {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let run = finish(place.command(arguments).stdout(full).stderr(Stdio::piped()));
         run.says(1, &["logits: standard output: cannot write: No space left"]);
     }
-    assert_eq!(place.files(), ["x.npy"]);
+    assert_eq!(place.files(), ["t.npy", "x.npy"]);
 }
 
 #[cfg(target_os = "linux")]

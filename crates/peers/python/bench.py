@@ -27,7 +27,7 @@ GRID = ("1x7,1x64,1x1000,1x4096,1x32000,1x128256,1x262144,64x64,256x8,256x128,25
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default=GRID)
-    parser.add_argument("--operations", default="softmax,log-softmax,logsumexp,entropy")
+    parser.add_argument("--operations", default="softmax,log-softmax,logsumexp,entropy,cross-entropy,statistics,kl")
     parser.add_argument("--threads", default=f"1,{os.cpu_count()}")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.6, help="for the rounds of a cell")
@@ -43,12 +43,12 @@ class Shim:
         names = [target / name for name in ("liblogits_shim.so", "liblogits_shim.dylib", "logits_shim.dll")]
         self.library = ctypes.CDLL(str(next(name for name in names if name.exists())))
 
-    def bind(self, operation, x, y, threads):
+    def bind(self, operation, inputs, y, threads):
         function = getattr(self.library, "logits_" + operation.replace("-", "_"))
         function.restype = None
-        rows, cols = x.shape
+        rows, cols = inputs[0].shape
         sizes = [ctypes.c_size_t(n) for n in (rows, cols, threads)]
-        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, y)]
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (*inputs, y)]
         return lambda: function(*pointers, *sizes)
 
 
@@ -95,29 +95,56 @@ def candidates(operation, rows, cols, threads, shim):
     random = numpy.random.default_rng(1)
     x = aligned((rows, cols), numpy.float32)
     x[:] = random.uniform(-10, 10, (rows, cols))
-    a_number = operation in ("logsumexp", "entropy")
+    labels = random.integers(0, cols, rows)
+    other = aligned((rows, cols), numpy.float32)
+    other[:] = x + random.uniform(-1, 1, (rows, cols))
+    inputs = {"cross-entropy": (x, labels), "kl": (x, other)}.get(operation, (x,))
+    # A number for each row; statistics are compared by their entropy.
+    a_number = operation not in ("softmax", "log-softmax")
     out_shape, out_type = ((rows,), numpy.float64) if a_number else ((rows, cols), numpy.float32)
     y = aligned(out_shape, out_type)
-    yield "logits", shim.bind(operation, x, y, threads), lambda: y
+    yield "logits", shim.bind(operation, inputs, y, threads), lambda: y
 
     torch.set_num_threads(threads)
     tensor = torch.from_numpy(x)
     result = torch.ones(out_shape, dtype=torch.float32)
 
+    tensor_other, tensor_labels = torch.from_numpy(other), torch.from_numpy(labels)
+
     def torch_entropy():
         logs = torch.log_softmax(tensor, -1)
         torch.sum(torch.special.entr(logs.exp()), -1, out=result)
+
+    def torch_statistics():
+        # Maximum and its place, normaliser, entropy and its variance.
+        tensor.max(-1)
+        torch.logsumexp(tensor, -1)
+        logs = torch.log_softmax(tensor, -1)
+        probabilities = logs.exp()
+        entropies = torch.sum(probabilities * logs, -1, keepdim=True).neg_()
+        torch.sum(probabilities * (logs + entropies) ** 2, -1)
+        result.copy_(entropies[:, 0])
+
+    def torch_kl():
+        p, q = torch.log_softmax(tensor, -1), torch.log_softmax(tensor_other, -1)
+        torch.sum(torch.nn.functional.kl_div(q, p, reduction="none", log_target=True), -1, out=result)
+
+    def torch_cross_entropy():
+        result.copy_(torch.nn.functional.cross_entropy(tensor, tensor_labels, reduction="none"))
 
     run_torch = {
         "softmax": lambda: torch.softmax(tensor, -1, out=result),
         "log-softmax": lambda: torch.log_softmax(tensor, -1, out=result),
         "logsumexp": lambda: torch.logsumexp(tensor, -1, out=result),
-        "entropy": lambda: torch_entropy(),
+        "entropy": torch_entropy,
+        "cross-entropy": torch_cross_entropy,
+        "statistics": torch_statistics,
+        "kl": torch_kl,
     }[operation]
     yield "PyTorch", run_torch, lambda: result.numpy()
 
-    # ONNX has no operator for the entropy.
-    if operation != "entropy":
+    # There is no such operator for the others.
+    if operation in ("softmax", "log-softmax", "logsumexp"):
         session = onnx_session(operation, threads)
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
@@ -125,6 +152,8 @@ def candidates(operation, rows, cols, threads, shim):
         binding.bind_ortvalue_output("y", onnx_result)
         yield "ONNX Runtime", lambda: session.run_with_iobinding(binding), lambda: onnx_result.numpy()
 
+    if operation in ("cross-entropy", "statistics", "kl"):
+        return
     if threads == 1:
         def numpy_terms():
             terms = x - x.max(-1, keepdims=True)

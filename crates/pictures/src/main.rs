@@ -1,7 +1,7 @@
 //! Draws the pictures of the documentation, each from what the command `logits` prints:
 //!
 //! ```text
-//! cargo run --release -p pictures                    # measures, and draws both into docs/
+//! cargo run --release -p pictures                    # measures, and draws all into docs/
 //! cargo run --release -p pictures -- throughput.csv  # draws what `logits bench --format csv` measured elsewhere
 //! ```
 
@@ -35,6 +35,23 @@ fn main() -> Result<()> {
     )?;
     let typed = "logits explain ocr_logits.npy --classes ocr_classes.txt --row 44 --ctc";
     draw(docs.join("explain.svg"), &screenshot::draw(typed, &explained))?;
+
+    let reliability = docs.join("reliability.svg");
+    let set = |name: &str| format!("examples/data/digits_{name}.npy");
+    logits(
+        &root,
+        &[
+            "calibrate",
+            &set("val_logits"),
+            &set("val_labels"),
+            "--apply",
+            &set("test_logits"),
+            &set("test_labels"),
+            "--plot",
+            reliability.to_str().context("the name of the folder is not UTF-8")?,
+        ],
+    )?;
+    println!("{}", reliability.display());
 
     let measured = match std::env::args_os().nth(1) {
         Some(file) => fs::read_to_string(&file).with_context(|| file.display().to_string())?,

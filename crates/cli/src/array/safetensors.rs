@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::{ElementType, Layout};
+use super::{ElementType, Float, Layout};
 
 /// What the format allows, so that a corrupt length does not ask for all the memory there is.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -18,7 +18,7 @@ pub fn is_header(start: &[u8]) -> bool {
     })
 }
 
-pub(super) fn read_header(source: &mut impl Read, tensor: Option<&str>) -> Result<Layout> {
+pub(super) fn read_header(source: &mut impl Read, tensor: Option<&str>, what: &str) -> Result<Layout<Float>> {
     let header = read_metadata(source).context("cannot read the .safetensors header")?;
     let names = header.offset_keys();
     let name = match (tensor, names.as_slice()) {
@@ -33,11 +33,11 @@ pub(super) fn read_header(source: &mut impl Read, tensor: Option<&str>) -> Resul
         bail!("has no tensor `{name}`; it holds {}", listed(&names));
     };
     let element_type = match info.dtype {
-        Dtype::F16 => ElementType::F16,
-        Dtype::BF16 => ElementType::Bf16,
-        Dtype::F32 => ElementType::F32,
-        Dtype::F64 => ElementType::F64,
-        other => bail!("tensor `{name}` is of type {other}; logits are {}", ElementType::NAMES),
+        Dtype::F16 => Float::F16,
+        Dtype::BF16 => Float::Bf16,
+        Dtype::F32 => Float::F32,
+        Dtype::F64 => Float::F64,
+        other => bail!("tensor `{name}` is of type {other}; {what} are {}", Float::NAMES),
     };
     let gap = info.data_offsets.0 as u64;
     Ok(Layout { shape: info.shape.clone(), element_type, tensor: Some(name.to_owned()), gap })
@@ -84,9 +84,9 @@ mod tests {
         write_header(&mut file, "probabilities", &[2, 3]).unwrap();
         assert_eq!(file.len() % 8, 0);
         assert!(is_header(&file));
-        let layout = read_header(&mut file.as_slice(), None).unwrap();
+        let layout = read_header(&mut file.as_slice(), None, "logits").unwrap();
         assert_eq!((layout.shape, layout.tensor.as_deref()), (vec![2, 3], Some("probabilities")));
-        assert_eq!((layout.element_type, layout.gap), (ElementType::F32, 0));
+        assert_eq!((layout.element_type, layout.gap), (Float::F32, 0));
     }
 
     #[test]

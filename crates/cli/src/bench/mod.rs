@@ -6,11 +6,12 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use logits::Isa;
 use timing::{Layout, Shape};
 
+use crate::output::printed;
 use crate::workers::{chosen_isa, engine, isa_parser};
 
 mod check;
@@ -98,7 +99,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Format::Table => Box::new(anstream::stdout()),
         Format::Csv | Format::Json => Box::new(anstream::stderr()),
     };
-    written(report.write_head(&mut head))?;
+    printed(report.write_head(&mut head))?;
     drop(head);
 
     let progress = measure::progress_bar(cells.len());
@@ -118,12 +119,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     progress.finish_and_clear();
 
     let mut out = io::stdout().lock();
-    written(match arguments.format {
+    printed(match arguments.format {
         Format::Table => Ok(()),
         Format::Csv => report.write_csv(&mut out),
         Format::Json => report.write_json(&mut out),
     })?;
-    written(out.flush())?;
+    printed(out.flush())?;
     match report.broken_promises() {
         0 => Ok(()),
         1 => bail!("a kernel is less exact than promised: see the check"),
@@ -131,10 +132,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn written(result: io::Result<()>) -> Result<()> {
-    result.context("standard output: cannot write")
-}
-
 fn written_error(error: io::Error) -> Result<()> {
-    written(Err(error))
+    printed(Err(error))
 }

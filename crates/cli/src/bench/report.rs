@@ -2,13 +2,14 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{Attribute, Cell as TableCell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell as TableCell, Color, Table};
 use serde::Serialize;
 use timing::{Cell, Layout, Operation};
 
 use super::check::{Checked, Unit};
 use super::machine::Machine;
 use super::measure::Measurement;
+use crate::output::csv_error;
 use crate::style::{bold, dim};
 
 /// All that a run found.
@@ -83,7 +84,7 @@ impl Report {
             let checked = self.check.iter().find(|checked| {
                 Some(checked.operation) == measurement.operation && checked.isa == measurement.subject
             });
-            csv.serialize(Record::new(&self.machine, measurement, checked)).map_err(into_io)?;
+            csv.serialize(Record::new(&self.machine, measurement, checked)).map_err(csv_error)?;
         }
         csv.flush()
     }
@@ -91,14 +92,6 @@ impl Report {
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *out, self)?;
         writeln!(out)
-    }
-}
-
-/// The error of writing itself, by which a closed pipe is known.
-fn into_io(error: csv::Error) -> io::Error {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        other => io::Error::other(format!("{other:?}")),
     }
 }
 
@@ -189,17 +182,6 @@ pub fn write_cell(out: &mut impl Write, cell: &Cell, measurements: &[Measurement
     out.flush()
 }
 
-/// A table without lines: names to the left, numbers to the right.
 fn table<const N: usize>(titles: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .enforce_styling();
-    table.set_header(titles.map(|title| TableCell::new(title).add_attribute(Attribute::Dim)));
-    for (column, title) in table.column_iter_mut().zip(titles) {
-        let names = ["operation", "subject", "worst error"].contains(&title);
-        column.set_cell_alignment(if names { CellAlignment::Left } else { CellAlignment::Right });
-    }
-    table
+    crate::table::table(&titles, |title| ["operation", "subject", "worst error"].contains(&title))
 }

@@ -2,10 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::classes::Classes;
 use super::numbers::{Condition, argmax};
-use super::text;
-use crate::style;
+use crate::classes::Classes;
+use crate::{style, text};
 
 /// The class between repeats that are meant.
 const BLANK: usize = 0;

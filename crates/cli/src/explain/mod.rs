@@ -1,23 +1,22 @@
 //! `logits explain`: what a person wants to see of a row.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use logits::{Engine, Isa};
 
 use crate::array::{Array, Shape};
+use crate::classes::Classes;
+use crate::output::printed;
 use crate::warn;
 use crate::workers::{chosen_isa, engine, isa_parser, parse_temperature};
 
-mod classes;
 mod ctc;
 mod numbers;
 mod overview;
 mod panel;
-mod text;
 
-use classes::Classes;
 use ctc::Ctc;
 use numbers::RowNumbers;
 
@@ -90,10 +89,8 @@ struct View<'a> {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut array = Array::open(&arguments.input, arguments.tensor.as_deref())?;
-    if let Some(note) = array.note() {
-        warn(&note);
-    }
+    let mut array = Array::open(&arguments.input, arguments.tensor.as_deref(), "logits")?;
+    array.warn_of_conversion();
     let (rows, cols, name) = (array.rows(), array.cols(), array.name.clone());
     let classes = match &arguments.classes {
         None => Classes::unnamed(),
@@ -132,7 +129,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let last = if arguments.all || arguments.ctc { rows - 1 } else { row };
     let in_lines = arguments.all && arguments.top.is_none();
     if in_lines {
-        written(overview::write_head(&mut out, &view))?;
+        printed(overview::write_head(&mut out, &view))?;
     }
     while row <= last {
         array.read_rows(array.rows_per_block().min(last + 1 - row), &mut block)?;
@@ -148,28 +145,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if let Some(ctc) = ctc {
         if in_lines {
-            written(writeln!(out))?; // a panel ends with a gap of its own
+            printed(writeln!(out))?; // a panel ends with a gap of its own
         }
-        written(ctc.write(&mut out, &view.classes))?;
+        printed(ctc.write(&mut out, &view.classes))?;
         if let Some((row, col)) = ctc.unreadable {
             warn(&format!(
                 "{name}: warning: --ctc passed over rows with NaN (first: row {row}, column {col})"
             ));
         }
     }
-    written(out.flush())
+    printed(out.flush())
 }
 
 fn show(out: &mut impl Write, view: &View<'_>, row: usize, logits: &[f32], in_lines: bool) -> Result<()> {
     let numbers = RowNumbers::new(&view.engine, logits, view.temperatures)
         .with_context(|| format!("{}: row {row}", view.name))?;
-    written(if in_lines {
+    printed(if in_lines {
         overview::write_row(out, view, row, logits, &numbers)
     } else {
         panel::write(out, view, row, logits, &numbers)
     })
-}
-
-fn written(result: io::Result<()>) -> Result<()> {
-    result.context("standard output: cannot write")
 }

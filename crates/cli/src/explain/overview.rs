@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
+use super::View;
 use super::numbers::{RowNumbers, top};
-use super::{View, text};
-use crate::style;
+use crate::{style, text};
 
 const CLASS: usize = 12;
 const BAR: usize = 10;

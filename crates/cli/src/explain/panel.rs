@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
+use super::View;
 use super::numbers::{Distribution, RowNumbers, top};
-use super::{View, text};
-use crate::style;
+use crate::{style, text};
 
 const BAR_WIDTH: usize = 24;
 

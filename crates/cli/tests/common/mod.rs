@@ -13,6 +13,11 @@ use tempfile::TempDir;
 pub const OCR_LOGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/data/ocr_logits.npy");
 pub const OCR_CLASSES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/data/ocr_classes.txt");
 
+/// Logits of a classifier of handwritten digits, or the digits that they are.
+pub fn digits(part: &str) -> String {
+    format!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/data/digits_{}.npy"), part)
+}
+
 /// A directory to work in, and the command run there.
 pub struct Place(TempDir);
 
@@ -71,6 +76,13 @@ impl Place {
         parse_npy(&fs::read(self.path(name)).unwrap())
     }
 
+    /// The same of `f64`.
+    pub fn load_doubles(&self, name: &str) -> (Vec<u64>, Vec<f64>) {
+        let file = fs::read(self.path(name)).unwrap();
+        let file = npyz::NpyFile::new(&file[..]).unwrap();
+        (file.shape().to_vec(), file.into_vec().unwrap())
+    }
+
     pub fn files(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.0.path())
             .unwrap()
@@ -92,6 +104,14 @@ impl From<std::process::Output> for Run {
 impl Run {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).unwrap()
+    }
+
+    /// The first number behind `label`.
+    #[track_caller]
+    pub fn number(&self, label: &str) -> f64 {
+        let text = self.text();
+        let behind = text.split_once(label).unwrap_or_else(|| panic!("{label} is not in\n{text}")).1;
+        behind.split_whitespace().next().unwrap().trim_end_matches('%').parse().unwrap()
     }
 
     /// Done, with nothing to say on standard error.

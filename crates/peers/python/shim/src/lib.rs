@@ -5,7 +5,7 @@
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 use std::sync::OnceLock;
 
-use logits::{Engine, Rows, RowsMut};
+use logits::{Engine, RowLoss, RowStatistics, Rows, RowsMut};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Runs on this thread, or in a pool of so many, made once.
@@ -77,4 +77,75 @@ macro_rules! summaries {
 summaries! {
     logsumexp, logits_logsumexp;
     entropy, logits_entropy;
+}
+
+/// # Safety
+///
+/// As above, with as many labels as rows.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn logits_cross_entropy(
+    x: *const f32,
+    labels: *const i64,
+    y: *mut f64,
+    rows: usize,
+    cols: usize,
+    threads: usize,
+) {
+    // SAFETY: as the caller says.
+    let (x, labels) = unsafe { (from_raw_parts(x, rows * cols), from_raw_parts(labels, rows)) };
+    // SAFETY: as the caller says.
+    let out = unsafe { from_raw_parts_mut(y, rows) };
+    on_threads(threads, |engine| {
+        let mut losses = vec![RowLoss::default(); rows];
+        engine.cross_entropy(Rows::new(x, cols).expect("rows"), labels, &mut losses).expect("labels");
+        for (out, row) in out.iter_mut().zip(losses) {
+            *out = row.loss;
+        }
+    });
+}
+
+/// Gives the entropy of what it computes.
+///
+/// # Safety
+///
+/// As above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn logits_statistics(
+    x: *const f32,
+    y: *mut f64,
+    rows: usize,
+    cols: usize,
+    threads: usize,
+) {
+    // SAFETY: as the caller says.
+    let (x, out) = unsafe { (from_raw_parts(x, rows * cols), from_raw_parts_mut(y, rows)) };
+    on_threads(threads, |engine| {
+        let mut statistics = vec![RowStatistics::default(); rows];
+        engine.statistics(Rows::new(x, cols).expect("rows"), &mut statistics).expect("one shape");
+        for (out, row) in out.iter_mut().zip(statistics) {
+            *out = row.entropy;
+        }
+    });
+}
+
+/// # Safety
+///
+/// As above, with as many elements of both.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn logits_kl(
+    p: *const f32,
+    q: *const f32,
+    y: *mut f64,
+    rows: usize,
+    cols: usize,
+    threads: usize,
+) {
+    // SAFETY: as the caller says.
+    let (p, q) = unsafe { (from_raw_parts(p, rows * cols), from_raw_parts(q, rows * cols)) };
+    // SAFETY: as the caller says.
+    let out = unsafe { from_raw_parts_mut(y, rows) };
+    on_threads(threads, |engine| {
+        let (p, q) = (Rows::new(p, cols).expect("rows"), Rows::new(q, cols).expect("rows"));
+        engine.kl_divergence(p, q, out).expect("one shape");
+    });
 }

@@ -26,6 +26,10 @@ impl Classes {
         Ok(Self(Some(names)))
     }
 
+    pub fn are_named(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The name of `class`, as it stands in the file.
     pub fn name(&self, class: usize) -> Option<&str> {
         self.0.as_ref().map(|names| names[class].as_str())

@@ -51,14 +51,25 @@ pub fn percent(probability: f64) -> String {
 
 /// A number of any size in few characters.
 pub fn number(value: f64) -> String {
+    decimals(value, 4)
+}
+
+/// The same with so many decimals.
+pub fn decimals(value: f64, places: usize) -> String {
     let size = value.abs();
+    let unit = 10_f64.powi(places as i32);
     if size == 0.0 || !size.is_finite() {
         format!("{}", value + 0.0) // -0 is 0
-    } else if (1e-3..1e5).contains(&size) {
-        format!("{value:.4}")
+    } else if (10.0 / unit..10.0 * unit).contains(&size) {
+        format!("{value:.places$}")
     } else {
-        format!("{value:.3e}")
+        format!("{value:.*e}", (places - 1).min(4))
     }
+}
+
+/// A number that is often a whole one, and then without decimals.
+pub fn whole(value: f64, places: usize) -> String {
+    if value.fract() == 0.0 { format!("{value}") } else { decimals(value, places) }
 }
 
 #[cfg(test)]
@@ -93,6 +104,8 @@ mod tests {
             ("0".into(), "1.5000".into(), "1.000e-9".into())
         );
         assert_eq!((number(f64::INFINITY), number(-123456.0)), ("inf".into(), "-1.235e5".into()));
+        assert_eq!((whole(824.0, 6), whole(0.5, 6)), ("824".into(), "0.500000".into()));
+        assert_eq!((decimals(1e-5, 6), decimals(9e-6, 6)), ("0.000010".into(), "9.0000e-6".into()));
     }
 
     #[test]
