@@ -19,6 +19,7 @@ mod moments;
 mod normalizer;
 mod one_hot;
 mod options;
+mod softcap;
 mod softmax;
 mod statistics;
 mod targets;
