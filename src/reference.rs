@@ -33,14 +33,15 @@ impl Sum {
     }
 }
 
-fn parts(x: &[f32], temperature: f64) -> Option<Parts> {
-    if x.iter().any(|x| x.is_nan()) {
-        return None;
-    }
+fn parts(x: &[impl Copy + Into<f64>], temperature: f64) -> Option<Parts> {
     let (mut at, mut max) = (0, f64::NEG_INFINITY);
     for (i, &x) in x.iter().enumerate() {
-        if f64::from(x) > max {
-            (at, max) = (i, f64::from(x));
+        let x = x.into();
+        if x.is_nan() {
+            return None;
+        }
+        if x > max {
+            (at, max) = (i, x);
         }
     }
     if max.is_infinite() {
@@ -49,7 +50,7 @@ fn parts(x: &[f32], temperature: f64) -> Option<Parts> {
     let mut rest = Sum::default();
     for (i, &x) in x.iter().enumerate() {
         if i != at {
-            rest.add(exp((f64::from(x) - max) / temperature));
+            rest.add(exp((x.into() - max) / temperature));
         }
     }
     Some(Parts { max, rest: rest.value() })
@@ -83,7 +84,7 @@ pub fn log_softmax(x: &[f32], temperature: f64, out: &mut [f64]) {
 
 /// `log sum_j exp(x_j)`: NaN if there is a NaN, else +inf if there is a +inf, and -inf if there is nothing else.
 #[must_use]
-pub fn logsumexp(x: &[f32]) -> f64 {
+pub fn logsumexp(x: &[impl Copy + Into<f64>]) -> f64 {
     match parts(x, 1.0) {
         None => f64::NAN,
         Some(parts) if parts.max.is_infinite() => parts.max,
@@ -130,19 +131,32 @@ pub fn varentropy(x: &[f32], temperature: f64) -> f64 {
     spread.value() / sum.value()
 }
 
+/// `c tanh(x_i / c)`, but -inf where that is the logit.
+///
+/// # Panics
+///
+/// If `x` and `out` differ in length.
+pub fn softcap(x: &[f32], cap: f64, out: &mut [f64]) {
+    assert_eq!(x.len(), out.len());
+    for (&x, out) in x.iter().zip(out) {
+        let x = f64::from(x);
+        *out = if x == f64::NEG_INFINITY { x } else { cap * libm::tanh(x / cap) };
+    }
+}
+
 /// `-sum_c b_c log p_c` in nats, with `p = softmax(x)` and any `b_c` that are not negative: 0 for those that are 0.
 ///
 /// # Panics
 ///
 /// If `x` and `b` differ in length.
 #[must_use]
-pub fn cross_entropy(x: &[f32], b: &[f64]) -> f64 {
+pub fn cross_entropy(x: &[impl Copy + Into<f64>], b: &[f64]) -> f64 {
     assert_eq!(x.len(), b.len());
     let Some(parts) = parts(x, 1.0) else { return f64::NAN };
     let mut sum = Sum::default();
     for (&x, &b) in x.iter().zip(b) {
         if b != 0.0 {
-            sum.add(b * ((parts.max - f64::from(x)) + log1p(parts.rest)));
+            sum.add(b * ((parts.max - x.into()) + log1p(parts.rest)));
         }
     }
     // Of an infinite sum there is no error.

@@ -209,6 +209,25 @@ impl<'a, E: Element> Slots<'a, E> {
         let (first, second) = self.0.split_at_mut(mid);
         (Self(first), Self(second))
     }
+
+    /// Copies elements to all of them.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many.
+    #[inline(always)]
+    pub fn copied(self, from: Read<'_, E>) -> &'a mut [E] {
+        assert_eq!(from.len(), self.len());
+        let vectors = from.vectors.as_flattened();
+        let (first, second) = self.0.split_at_mut(vectors.len());
+        for (to, elements) in [(first, vectors), (second, from.tail)] {
+            for (to, element) in to.iter_mut().zip(elements) {
+                to.write(*element);
+            }
+        }
+        // SAFETY: there are as many elements as slots.
+        unsafe { assume_written(self.0) }
+    }
 }
 
 /// Slots as elements.

@@ -11,9 +11,12 @@ use tables::{cross_entropies, number, numbers};
 /// Of any loss; derived in the source.
 const MAX_RELATIVE: f64 = 4e-7;
 
+/// What a cap adds to that, for each unit of the cap.
+const MAX_OF_CAP: f64 = 4.3e-7;
+
 /// Whether a number is right; PyTorch itself is so only within some `2^-52` of its largest terms.
-fn agrees(got: f64, want: f64, absolute: f64) -> bool {
-    got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= MAX_RELATIVE * want.abs() + absolute
+fn agrees(got: f64, want: f64, relative: f64, absolute: f64) -> bool {
+    got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= relative * want.abs() + absolute
 }
 
 #[test]
@@ -32,11 +35,13 @@ fn pytorch_says_the_same() {
             let context = format!("{}, {}: {loss:?} {rows:?}", engine.isa(), case.name);
             // The square of logsumexp has its error twice.
             let absolute = if case.value["z_loss"].is_null() { 1e-14 } else { 1e-6 };
+            let relative = MAX_RELATIVE + MAX_OF_CAP * case.options().softcap.unwrap_or(0.0);
+            let agrees = |got: f64, want: f64| agrees(got, want, relative, absolute);
             for (row, want) in rows.iter().zip(numbers(&case.value["losses"])) {
-                assert!(agrees(row.loss, want, absolute), "{context}: {want}");
+                assert!(agrees(row.loss, want), "{context}: {want}");
             }
-            assert!(agrees(loss.sum, number(&case.value["sum"]), absolute), "{context}");
-            assert!(agrees(loss.mean(), number(&case.value["mean"]), absolute), "{context}");
+            assert!(agrees(loss.sum, number(&case.value["sum"])), "{context}");
+            assert!(agrees(loss.mean(), number(&case.value["mean"])), "{context}");
         }
     }
     assert!(departures > 0);
@@ -133,6 +138,66 @@ fn losses_of_named_rows_are_within_the_derived_bound() {
     }
 }
 
+/// A loss with a cap is as exact as its logits, also one that is close to 0; and none is negative.
+#[test]
+fn losses_of_capped_rows_are_within_the_derived_bound() {
+    for engine in engines() {
+        let mut most = 0.0_f64;
+        for len in LENGTHS {
+            if len > 9000 && engine.isa() == logits::Isa::Scalar {
+                continue;
+            }
+            for (name, x) in named_rows(len) {
+                let best = (0..len).fold(0, |best, i| if x[i] > x[best] { i } else { best });
+                for (class, cap, smoothing) in [(best, 30.0, 0.0), (len / 2, 0.5, 0.1), (0, 5.0, 0.0)] {
+                    let mut options = CrossEntropy::default();
+                    options.label_smoothing = smoothing;
+                    options.softcap = Some(cap);
+                    let mut capped = vec![0.0; len];
+                    reference::softcap(&x, cap, &mut capped);
+                    let b = coefficients(&options, Some(class), &[], len);
+                    let (rows, mut out) = (Rows::new(&x, len).unwrap(), [RowLoss::default()]);
+                    engine.cross_entropy_with(rows, &[class], &options, &mut out).unwrap();
+                    let want = reference::cross_entropy(&capped, &b);
+                    let error = relative_error(out[0].loss, want);
+                    let bound = MAX_RELATIVE + MAX_OF_CAP * cap;
+                    let context = format!("{}: {name}, {len}, cap {cap}", engine.isa());
+                    assert!(error < bound, "{context}: {} {want}", out[0].loss);
+                    assert!(out[0].loss >= 0.0 || want.is_nan(), "{context}");
+                    most = most.max(error / bound);
+                }
+            }
+        }
+        println!("{:8} {most:.3} of the bound", engine.isa());
+    }
+}
+
+/// What is masked is not capped, and a cap that is too large for a float, or too small, is no other cap.
+#[test]
+fn caps_at_the_edge() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let loss = |x: &[f32], class: usize, cap: f64| {
+        let (mut options, mut out) = (CrossEntropy::default(), [RowLoss::default()]);
+        options.softcap = Some(cap);
+        Engine::new()
+            .cross_entropy_with(Rows::new(x, x.len()).unwrap(), &[class], &options, &mut out)
+            .unwrap();
+        out[0].loss
+    };
+    assert_eq!(loss(&[7.0, -inf], 0, 3.0), 0.0);
+    assert_eq!(loss(&[7.0, -inf], 1, 3.0), f64::INFINITY);
+    assert!(loss(&[-inf, -inf], 1, 3.0).is_nan() && loss(&[nan, 1.0], 1, 3.0).is_nan());
+    // Of what is not masked nothing is infinite.
+    assert_eq!(loss(&[inf, -f32::MAX, -inf], 1, 40.0), 80.0);
+    for cap in [1e-300, 1e-40, f64::MIN_POSITIVE] {
+        assert!((loss(&[1.0, 2.0, 0.0], 1, cap) - 3_f64.ln()).abs() < 1e-6, "{cap:e}");
+    }
+    for cap in [1e30, 3e38, 1e300] {
+        let plain = -((1.0_f64).exp() / (1.0 + 1_f64.exp())).ln();
+        assert!((loss(&[1.0, 2.0], 1, cap) - plain).abs() < 1e-6, "{cap:e}");
+    }
+}
+
 fn any_logit() -> impl Strategy<Value = f32> {
     prop_oneof![
         6 => -20.0_f32..20.0,
@@ -152,6 +217,7 @@ proptest! {
         cells in proptest::collection::vec(any_logit(), 40 * 300),
         smoothing in prop_oneof![2 => Just(0.0), 1 => 0.0..1.0_f64],
         weighted in any::<bool>(),
+        softcap in proptest::option::of(0.1..100.0_f64),
         seed in any::<u64>(),
     ) {
         let mut random = Random(seed);
@@ -164,6 +230,7 @@ proptest! {
         options.label_smoothing = smoothing;
         options.weights = weighted.then_some(&weights);
         options.z_loss = if smoothing > 0.5 { 1e-4 } else { 0.0 };
+        options.softcap = softcap;
         let bits = |row: &RowLoss| [row.loss.to_bits(), row.weight.to_bits(), row.logsumexp.to_bits()];
         let mut want = None;
         for engine in fused() {
@@ -192,18 +259,21 @@ fn threads_do_not_show() {
     let (rows, cols) = (3, 300_000);
     let mut random = Random(1);
     let x: Vec<f32> = (0..rows * cols).map(|_| random.uniform(-40.0, 40.0)).collect();
-    let mut options = CrossEntropy::default();
-    options.label_smoothing = 0.1;
-    let classes = [7_u32, 299_999, 4096];
-    let run = |engine: Engine| {
-        let mut out = [RowLoss::default(); 3];
-        engine.cross_entropy_with(Rows::new(&x, cols).unwrap(), &classes, &options, &mut out).unwrap();
-        out
-    };
-    let want = run(Engine::new().serial());
-    for threads in 1..=5 {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert_eq!(pool.install(|| run(Engine::new())), want, "{threads} threads");
+    for softcap in [None, Some(20.0)] {
+        let mut options = CrossEntropy::default();
+        options.label_smoothing = 0.1;
+        options.softcap = softcap;
+        let classes = [7_u32, 299_999, 4096];
+        let run = |engine: Engine| {
+            let mut out = [RowLoss::default(); 3];
+            engine.cross_entropy_with(Rows::new(&x, cols).unwrap(), &classes, &options, &mut out).unwrap();
+            out
+        };
+        let want = run(Engine::new().serial());
+        for threads in 1..=5 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(pool.install(|| run(Engine::new())), want, "{threads} threads, cap {softcap:?}");
+        }
     }
 }
 
@@ -287,6 +357,12 @@ fn what_is_wrong_is_named() {
         said(good, with(&|o| o.z_loss = f64::NAN), 2),
         "the z-loss is NaN: it must be 0 or more, and finite"
     );
+    for (cap, text) in [(0.0, "0"), (-1.0, "-1"), (f64::INFINITY, "inf"), (f64::NAN, "NaN")] {
+        assert_eq!(
+            said(good, with(&|o| o.softcap = Some(cap)), 2),
+            format!("the softcap is {text}: it must be above 0, and finite")
+        );
+    }
     // -100 is ignored unless one asks for something else.
     assert_eq!(
         said(Targets::from(&[-100, 0]), with(&|o| o.ignore_index = None), 2),

@@ -39,8 +39,8 @@ fn pytorch_says_the_same_of_cross_entropy() {
                         continue;
                     }
                     let error = (f64::from(got) - want).abs();
-                    // Some parts that cancel.
-                    let scale = want.abs().max(1.0);
+                    // Some parts that cancel, and the error of capped logits.
+                    let scale = want.abs().max(1.0) + 0.2 * case.options().softcap.unwrap_or(0.0);
                     assert!(
                         error <= 1e-6 * scale || want.is_nan() && got.is_nan(),
                         "{}, {}, {reduction:?}: element {i} is {got} and not {want}",
@@ -62,11 +62,12 @@ fn differences_of_the_definition_are_the_gradient() {
             let x: Vec<f32> = (0..cols).map(|_| random.uniform(-3.0, 3.0)).collect();
             let q: Vec<f32> = (0..cols).map(|_| random.unit() as f32 / cols as f32).collect();
             let weights: Vec<f32> = (0..cols).map(|_| random.uniform(0.0, 2.0)).collect();
-            for form in 0..16 {
+            for form in 0..32 {
                 let mut options = CrossEntropy::default();
                 options.label_smoothing = if form & 1 != 0 { 0.2 } else { 0.0 };
                 options.weights = (form & 2 != 0).then_some(&weights);
                 options.z_loss = if form & 4 != 0 { 0.01 } else { 0.0 };
+                options.softcap = (form & 16 != 0).then_some(4.0);
                 let class = cols * 2 / 3;
                 let (rows, mut got) = (Rows::new(&x, cols).unwrap(), vec![0.0; cols]);
                 let out = RowsMut::new(&mut got, cols).unwrap();
@@ -89,8 +90,12 @@ fn differences_of_the_definition_are_the_gradient() {
                 let loss = |i: usize, by: f32| {
                     let mut moved = x.clone();
                     moved[i] += by;
-                    let lse = reference::logsumexp(&moved);
-                    (reference::cross_entropy(&moved, &b) + options.z_loss * lse * lse, f64::from(moved[i]))
+                    let mut y: Vec<f64> = moved.iter().copied().map(f64::from).collect();
+                    if let Some(cap) = options.softcap {
+                        reference::softcap(&moved, cap, &mut y);
+                    }
+                    let lse = reference::logsumexp(&y);
+                    (reference::cross_entropy(&y, &b) + options.z_loss * lse * lse, f64::from(moved[i]))
                 };
                 for i in [0, cols / 2, class, cols - 1] {
                     let ((above, to), (below, from)) = (loss(i, 1e-2), loss(i, -1e-2));
@@ -100,6 +105,9 @@ fn differences_of_the_definition_are_the_gradient() {
                         "{cols} columns, {form}: {} {slope}",
                         got[i]
                     );
+                }
+                if options.softcap.is_some() {
+                    continue;
                 }
                 // The parts of a row sum up to what the square adds.
                 let (sum, from_square) = (
@@ -126,6 +134,44 @@ fn a_small_gradient_at_the_target_is_exact() {
         let others: f64 = [-30.0_f64, -31.0, -32.0].iter().map(|x| x.exp()).sum();
         assert!((f64::from(got[1]) / -(others / (1.0 + others)) - 1.0).abs() < 1e-6, "{}", engine.isa());
     }
+}
+
+/// So is one of a logit far beyond the cap, where `1 - tanh^2` would be what rounding leaves.
+#[test]
+fn a_small_gradient_beyond_the_cap_is_exact() {
+    let cap = 3.0;
+    let mut options = CrossEntropy::default();
+    options.softcap = Some(cap);
+    for engine in engines() {
+        for x in [0.0, 1e-20, 0.1, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 100.0, f32::MAX, f32::INFINITY] {
+            for x in [x, -x] {
+                let (logits, mut got) = ([x, 1.0, f32::NEG_INFINITY], [7.0; 3]);
+                let out = RowsMut::new(&mut got, 3).unwrap();
+                let rows = Rows::new(&logits, 3).unwrap();
+                engine.cross_entropy_gradient(rows, &[0], &options, Reduction::Sum, out).unwrap();
+                if x == f32::NEG_INFINITY {
+                    assert_eq!(got[0], 0.0);
+                    continue;
+                }
+                let a = f64::from(x) / cap;
+                let slope = slope_at(a);
+                let [y, other] = [a, 1.0 / cap].map(|a| cap * a.tanh());
+                let want = -slope / (1.0 + (y - other).exp());
+                // Twice the rounding of `2 a`, and of the logits.
+                let bound = 2e-6 + 3e-7 * a.abs().min(40.0) + 5e-7 * cap;
+                let error = (f64::from(got[0]) - want).abs();
+                let isa = engine.isa();
+                assert!(error <= bound * want.abs() + 1e-34, "{isa}: {x}: {} {want}", got[0]);
+                assert_eq!(got[2], 0.0, "{isa}: {x}");
+            }
+        }
+    }
+}
+
+/// `1 - tanh(a)^2`.
+fn slope_at(a: f64) -> f64 {
+    let q = 2.0 / ((2.0 * a.abs()).exp() + 1.0);
+    q * (2.0 - q)
 }
 
 /// Rows of all lengths, with a row that is bad: both gradients within their bounds, in place and not, strided and not.
@@ -232,19 +278,16 @@ fn gradients_have_the_same_bits_everywhere() {
         let classes: Vec<usize> = (0..rows).map(|_| random.below(cols)).collect();
         let mut options = CrossEntropy::default();
         options.label_smoothing = 0.1;
+        let mut capped = options;
+        capped.softcap = Some(20.0);
         let run = |engine: Engine| {
             let (x, g) = (Rows::new(&x, cols).unwrap(), Rows::new(&g, cols).unwrap());
-            let mut out = vec![vec![0.0; rows * cols]; 3];
-            let [a, b, c] = &mut out[..] else { unreachable!() };
-            engine
-                .cross_entropy_gradient(
-                    x,
-                    &classes,
-                    &options,
-                    Reduction::Mean,
-                    RowsMut::new(a, cols).unwrap(),
-                )
-                .unwrap();
+            let mut out = vec![vec![0.0; rows * cols]; 4];
+            let [a, b, c, d] = &mut out[..] else { unreachable!() };
+            for (options, out) in [(&options, a), (&capped, d)] {
+                let out = RowsMut::new(out, cols).unwrap();
+                engine.cross_entropy_gradient(x, &classes, options, Reduction::Mean, out).unwrap();
+            }
             engine.softmax_backward(x, g, RowsMut::new(b, cols).unwrap()).unwrap();
             engine.log_softmax_backward(x, g, RowsMut::new(c, cols).unwrap()).unwrap();
             out.iter().map(|y| bits(y)).collect::<Vec<_>>()

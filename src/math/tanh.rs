@@ -43,7 +43,6 @@ const P: [f32; 7] = [
 ];
 
 /// The hyperbolic tangent of each lane of some vectors side by side.
-#[cfg_attr(not(test), expect(dead_code, reason = "the operations that need it come with it"))]
 #[inline(always)]
 pub fn tanh<S: Simd, const N: usize>(s: S, x: [S::F32; N]) -> [S::F32; N] {
     let one = s.splat(1.0);

@@ -13,6 +13,10 @@
 //! Relative, with `u = 2^-24`: `L` is within 5.2 u, as in [`log_softmax`](super::log_softmax). The product `b_c (m - x_c)`
 //! is within 2 u, or 3 u with weights, and a group's tree adds 3 u: 6 u. A sum of numbers that are not negative has no
 //! larger relative error than the worst of them: below `4e-7`.
+//!
+//! [Capped](super::softcap) logits are within `3.6 u c` for the cap `c`, and `-log p_t` changes by at most `2 (1 - p_t)` times
+//! what its logits do: that adds `4.3e-7 c` at most, as often as the row counts, and to `log sum_j exp(x_j)` half of it. As
+//! `1 - p_t <= -log p_t` it is a relative error, too, where `u c` is small.
 
 use crate::batch::Engine;
 use crate::error::Error;
@@ -33,6 +37,8 @@ use super::temperature::Unit;
 /// the label smoothing `a` over `C` classes, the [weights](Self::weights) `w`, and the [z-loss](Self::z_loss) `s`. With
 /// probabilities `q` for a target it is `sum_c w_c ((1 - a) q_c + a/C) nll_c + s lse^2`. All of it is as in PyTorch, but
 /// that a class of weight or probability 0 adds nothing even where its logit is -inf.
+///
+/// With a [softcap](Self::softcap) `x` stands for capped logits in all of that.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct CrossEntropy<'a> {
@@ -46,6 +52,12 @@ pub struct CrossEntropy<'a> {
     pub weights: Option<&'a [f32]>,
     /// `s`: how much of the square of each counting row's logsumexp is added, which keeps it near 0; 0 by default.
     pub z_loss: f64,
+    /// `c`: `c tanh(x / c)` takes the place of each logit, above 0 and finite; none by default.
+    ///
+    /// A logit of -inf stays -inf, so that what is masked stays masked, where the formula by itself would give `-c`; +inf
+    /// becomes `c`. Gradients are those with respect to the logits before the cap. What is no normal float is taken for the
+    /// nearest one.
+    pub softcap: Option<f64>,
 }
 
 impl Default for CrossEntropy<'_> {
@@ -56,6 +68,7 @@ impl Default for CrossEntropy<'_> {
             smoothed: Smoothed::default(),
             weights: None,
             z_loss: 0.0,
+            softcap: None,
         }
     }
 }
@@ -78,7 +91,7 @@ pub struct RowLoss {
     pub loss: f64,
     /// What the row counts in the mean: the weight of its class, 1 with probabilities for a target, 0 if it is ignored.
     pub weight: f64,
-    /// `log sum_j exp(x_j)`; 0 if the row is ignored.
+    /// `log sum_j exp(x_j)`, of capped logits if they are capped; 0 if the row is ignored.
     pub logsumexp: f64,
 }
 
@@ -164,10 +177,13 @@ impl Engine {
 
     /// [`Engine::cross_entropy`] with [options](CrossEntropy).
     ///
+    /// With a cap `c` the error is larger by `4.3e-7 c` at most, for a row that counts as 1.
+    ///
     /// # Errors
     ///
     /// As [`Engine::cross_entropy`]; [`Error::ColumnsMismatch`] if there is not a weight for each class, and
-    /// [`Error::OutOfRange`] for a weight or z-loss that is negative or NaN, or a smoothing that is not between 0 and 1.
+    /// [`Error::OutOfRange`] for a weight or z-loss that is negative or NaN, a smoothing that is not between 0 and 1, or a cap
+    /// that is not above 0 and finite.
     ///
     /// # Examples
     ///
@@ -179,6 +195,13 @@ impl Engine {
     /// let mut rows = [RowLoss::default()];
     /// let loss = Engine::new().cross_entropy_with(Rows::new(&[4.0, 0.0], 2)?, &[0_u8], &options, &mut rows)?;
     /// assert!((loss.mean() - (0.95 * 0.0181499 + 0.05 * 4.0181499)).abs() < 1e-6);
+    ///
+    /// // A logit of 400 is not more than 30, nor is one of -400 less than -30.
+    /// let mut options = CrossEntropy::default();
+    /// options.softcap = Some(30.0);
+    /// let logits = [400.0, -400.0, f32::NEG_INFINITY];
+    /// let loss = Engine::new().cross_entropy_with(Rows::new(&logits, 3)?, &[1], &options, &mut rows)?;
+    /// assert_eq!(loss.mean(), 60.0);
     /// # Ok::<(), logits::Error>(())
     /// ```
     pub fn cross_entropy_with<'a>(
@@ -207,7 +230,7 @@ struct OfRows<'a> {
 
 impl OfRows<'_> {
     #[inline(always)]
-    fn loss(&self, row: usize, log: Log, sum: f64, spread: &Spread) -> RowLoss {
+    fn loss(&self, row: usize, log: Log, sum: f64, spread: &Spread, capped: Option<f32>) -> RowLoss {
         let losses = &self.losses;
         // The logarithm of what is not a sum may be anything; and there is but one NaN.
         let pivot = f64::from(log.pivot);
@@ -217,7 +240,13 @@ impl OfRows<'_> {
             Target::Probabilities => spread.target.loss(losses.kept, spread.pivot, pivot, rest),
             Target::Class(class) => match losses.kept * losses.weight(class) {
                 0.0 => 0.0,
-                kept => kept * ((pivot - f64::from(self.x.row(row)[class])) + rest),
+                kept => {
+                    let logit = match capped {
+                        Some(capped) => capped,
+                        None => self.x.row(row)[class],
+                    };
+                    kept * ((pivot - f64::from(logit)) + rest)
+                }
             },
         };
         loss += spread.classes.loss(losses.share, spread.pivot, pivot, rest);
@@ -248,7 +277,8 @@ impl Reduce<f32> for OfRows<'_> {
 
     #[inline(always)]
     fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowSums> {
-        if self.losses.is_plain() { NarrowSums::of(s, rows, Unit) } else { None }
+        let is_plain = self.losses.is_plain() && self.losses.softcap.is_none();
+        if is_plain { NarrowSums::of(s, rows, Unit) } else { None }
     }
 
     #[inline(always)]
@@ -262,7 +292,7 @@ impl Summarize<f32> for OfRows<'_> {
 
     #[inline(always)]
     fn result(&self, row: usize, known: Known) -> RowLoss {
-        self.loss(row, Log::of(&known.sums), known.sums.total(), &known.spread)
+        self.loss(row, Log::of(&known.sums), known.sums.total(), &known.spread, known.capped)
     }
 
     #[inline(always)]
@@ -270,7 +300,7 @@ impl Summarize<f32> for OfRows<'_> {
         let (logs, mut results) =
             (Log::of_rows(known.iter().map(|known| &known.sums)), [RowLoss::default(); TOGETHER]);
         for (i, known) in known.iter().enumerate() {
-            results[i] = self.loss(row + i, logs[i], known.sums.total(), &known.spread);
+            results[i] = self.loss(row + i, logs[i], known.sums.total(), &known.spread, known.capped);
         }
         results
     }
@@ -279,7 +309,8 @@ impl Summarize<f32> for OfRows<'_> {
     fn narrow_results(&self, row: usize, known: &NarrowSums) -> [RowLoss; TOGETHER] {
         let (logs, mut results) = (known.logs(), [RowLoss::default(); TOGETHER]);
         for (i, result) in results.iter_mut().enumerate() {
-            *result = self.loss(row + i, logs[i], known.others[i] + known.tops[i], &Spread::default());
+            let sum = known.others[i] + known.tops[i];
+            *result = self.loss(row + i, logs[i], sum, &Spread::default(), None);
         }
         results
     }

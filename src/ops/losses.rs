@@ -1,16 +1,18 @@
 //! What cross-entropy and its gradient share: targets and what they count, and what is learnt from the logits.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use crate::error::Error;
 use crate::lanes;
-use crate::operation::{Origin, SHORT, TOGETHER};
+use crate::operation::{Origin, SEGMENT, SHORT, TOGETHER};
 use crate::simd::{Kernel, Simd};
-use crate::span::{Read, Span};
+use crate::span::{Read, Slots, Span};
 use crate::sums::{self, Terms};
 
 use super::apart::{Apart, Sums};
 use super::cross_entropy::{CrossEntropy, Smoothed};
+use super::softcap::Softcap;
 use super::targets::{Kind, Targets};
 use super::temperature::Unit;
 
@@ -20,6 +22,7 @@ pub struct Losses<'a> {
     targets: Targets<'a>,
     ignored: Option<i64>,
     weights: Option<&'a [f32]>,
+    pub softcap: Option<Softcap>,
     pub z_loss: f64,
     /// `1 - a`, and `a/C`; where the target has less of what is spread, for both.
     pub kept: f64,
@@ -41,10 +44,13 @@ impl<'a> Losses<'a> {
         targets: Targets<'a>,
         options: &CrossEntropy<'a>,
     ) -> Result<Self, Error> {
-        let CrossEntropy { ignore_index, label_smoothing, smoothed, weights, z_loss } = *options;
+        let CrossEntropy { ignore_index, label_smoothing, smoothed, weights, z_loss, softcap } = *options;
         targets.check(rows, classes, ignore_index)?;
         in_range("the label smoothing", label_smoothing, "from 0 to 1", label_smoothing <= 1.0)?;
         in_range("the z-loss", z_loss, "0 or more, and finite", z_loss < f64::INFINITY)?;
+        if let Some(cap) = softcap {
+            in_range("the softcap", cap, "above 0, and finite", cap > 0.0 && cap < f64::INFINITY)?;
+        }
         if let Some(weights) = weights {
             if weights.len() != classes && rows > 0 {
                 return Err(Error::ColumnsMismatch { what: "weights", cols: classes, len: weights.len() });
@@ -64,7 +70,15 @@ impl<'a> Losses<'a> {
             // Of one class there are no others.
             Smoothed::Others => label_smoothing * all / (all - 1.0).max(1.0),
         };
-        Ok(Self { targets, ignored: ignore_index, weights, z_loss, kept: 1.0 - spread, share: spread / all })
+        Ok(Self {
+            targets,
+            ignored: ignore_index,
+            weights,
+            softcap: softcap.map(Softcap::new),
+            z_loss,
+            kept: 1.0 - spread,
+            share: spread / all,
+        })
     }
 
     #[inline(always)]
@@ -129,6 +143,9 @@ fn in_range(what: &'static str, value: f64, range: &'static str, is_below: bool)
 pub struct Known {
     pub sums: Sums,
     pub spread: Spread,
+    /// The logit of the class that is the target, if logits are capped: by the same arithmetic as the largest, so that no
+    /// loss is negative.
+    pub capped: Option<f32>,
 }
 
 /// What more than one class of some segments has a part in.
@@ -279,7 +296,10 @@ impl Losses<'_> {
     /// Reads segments.
     #[inline(always)]
     pub fn segments<S: Simd>(&self, s: S, origin: Origin, segments: &[impl Span<f32>], known: &mut [Known]) {
-        s.vectorize(OfSegments { losses: self, origin, segments, known });
+        match self.softcap {
+            None => s.vectorize(OfSegments { losses: self, origin, segments, known }),
+            Some(softcap) => s.vectorize(OfCapped { losses: self, softcap, origin, segments, known }),
+        }
     }
 
     #[inline(always)]
@@ -318,6 +338,42 @@ impl<P: Span<f32>> Kernel for OfSegments<'_, P> {
     }
 }
 
+/// With room for a segment, or for rows that are not longer together.
+struct OfCapped<'p, P> {
+    losses: &'p Losses<'p>,
+    softcap: Softcap,
+    origin: Origin,
+    segments: &'p [P],
+    known: &'p mut [Known],
+}
+
+impl<P: Span<f32>> Kernel for OfCapped<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { losses, softcap, origin, segments, known } = self;
+        let mut room = [const { MaybeUninit::uninit() }; SEGMENT];
+        let (mut room, mut capped) = (Slots::new(&mut room), [Read::default(); TOGETHER]);
+        for (capped, segment) in capped.iter_mut().zip(segments) {
+            let segment = segment.rest();
+            let (own, others) = room.split_at(segment.len());
+            *capped = Read::new(softcap.capped(s, segment, own));
+            room = others;
+        }
+        let segments = &capped[..segments.len()];
+        s.vectorize(OfSegments { losses, origin, segments, known: &mut *known });
+        for (i, (known, segment)) in known.iter_mut().zip(segments).enumerate() {
+            if let Target::Class(class) = losses.target(origin.row + i)
+                && let Some(place) = class.checked_sub(origin.at)
+                && place < segment.len()
+            {
+                known.capped = Some(segment.get(place));
+            }
+        }
+    }
+}
+
 impl AsMut<Sums> for Known {
     #[inline(always)]
     fn as_mut(&mut self) -> &mut Sums {
@@ -329,6 +385,10 @@ impl Known {
     /// What is known of neighbours.
     #[inline(always)]
     pub fn merge(self, other: Self) -> Self {
-        Self { sums: self.sums.merge(other.sums, Unit), spread: self.spread.merge(other.spread) }
+        Self {
+            sums: self.sums.merge(other.sums, Unit),
+            spread: self.spread.merge(other.spread),
+            capped: self.capped.or(other.capped),
+        }
     }
 }

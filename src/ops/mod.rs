@@ -21,6 +21,7 @@ mod normalizer;
 mod one_hot;
 mod options;
 mod parts;
+mod softcap;
 mod softmax;
 mod statistics;
 mod targets;

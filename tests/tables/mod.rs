@@ -11,9 +11,9 @@ fn cases(table: &str) -> Vec<Value> {
     table["cases"].as_array_mut().map(std::mem::take).unwrap()
 }
 
-/// What PyTorch says of cross-entropies; those with softcap are left out.
+/// What PyTorch says of cross-entropies.
 pub fn cross_entropies() -> impl Iterator<Item = Case> {
-    cases("cross_entropy").into_iter().filter(|case| case["softcap"].is_null()).map(Case::new)
+    cases("cross_entropy").into_iter().map(Case::new)
 }
 
 pub fn number(value: &Value) -> f64 {
@@ -71,6 +71,7 @@ impl Case {
         options.label_smoothing = number(&self.value["label_smoothing"]);
         options.weights = self.weights.as_deref();
         options.z_loss = self.value["z_loss"].as_f64().unwrap_or(0.0);
+        options.softcap = self.value["softcap"].as_f64();
         options
     }
 
