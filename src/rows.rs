@@ -65,6 +65,7 @@ impl<'a, E: Element> Rows<'a, E> {
     ///
     /// If there is no such row.
     #[must_use]
+    #[inline]
     pub fn row(&self, row: usize) -> &'a [E] {
         &self.0.data[self.0.shape.range(row)]
     }

@@ -99,8 +99,12 @@ impl Log {
             (sums[i], tops[i], aparts[i]) = (row.others.sum, row.top, row.apart);
             shifts.set(i, row.others.shift);
         }
+        let (mut pivots, mut rests) = ([0.0; TOGETHER], [0.0; TOGETHER]);
         for i in 0..TOGETHER {
-            logs[i] = Self::new(sums[i], tops[i], aparts[i], shifts.get(i));
+            Self { pivot: pivots[i], rest: rests[i] } = Self::new(sums[i], tops[i], aparts[i], shifts.get(i));
+        }
+        for i in 0..TOGETHER {
+            logs[i] = Self { pivot: pivots[i], rest: rests[i] };
         }
         logs
     }

@@ -235,7 +235,8 @@ impl OfRows<'_> {
         // The logarithm of what is not a sum may be anything; and there is but one NaN.
         let pivot = f64::from(log.pivot);
         let rest = if sum > 0.0 && sum < f64::INFINITY { log.rest } else { f64::NAN };
-        let mut loss = match losses.target(row) {
+        let target = losses.target(row);
+        let mut loss = match target {
             Target::Ignored => return RowLoss::default(),
             Target::Probabilities => spread.target.loss(losses.kept, spread.pivot, pivot, rest),
             Target::Class(class) => match losses.kept * losses.weight(class) {
@@ -255,7 +256,7 @@ impl OfRows<'_> {
             loss += losses.z_loss * logsumexp * logsumexp;
         }
         let loss = if rest.is_nan() { f64::NAN } else { loss };
-        RowLoss { loss, weight: losses.weight_of_row(row), logsumexp }
+        RowLoss { loss, weight: losses.weight_of(target), logsumexp }
     }
 }
 

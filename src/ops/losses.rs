@@ -85,14 +85,10 @@ impl<'a> Losses<'a> {
     pub fn target(&self, row: usize) -> Target {
         match self.targets.0 {
             Kind::Probabilities(_) => Target::Probabilities,
-            Kind::Classes(classes) => {
-                let class = classes.get(row);
-                if self.ignored.is_some_and(|ignored| class == i128::from(ignored)) {
-                    Target::Ignored
-                } else {
-                    Target::Class(class as usize)
-                }
-            }
+            Kind::Classes(classes) => match classes.unless(row, self.ignored) {
+                Some(class) => Target::Class(class),
+                None => Target::Ignored,
+            },
         }
     }
 
@@ -111,7 +107,13 @@ impl<'a> Losses<'a> {
     /// What a row counts in the mean.
     #[inline(always)]
     pub fn weight_of_row(&self, row: usize) -> f64 {
-        match self.target(row) {
+        self.weight_of(self.target(row))
+    }
+
+    /// What a row with this target counts in the mean.
+    #[inline(always)]
+    pub fn weight_of(&self, target: Target) -> f64 {
+        match target {
             Target::Class(class) => self.weight(class),
             Target::Probabilities => 1.0,
             Target::Ignored => 0.0,

@@ -70,6 +70,18 @@ macro_rules! classes {
                 }
             }
 
+            /// The class of a row that has been checked, unless it is one to be ignored.
+            #[inline(always)]
+            pub(super) fn unless(self, row: usize, ignored: Option<i64>) -> Option<usize> {
+                match self.0 {
+                    $(Integers::$variant(classes) => {
+                        let class = classes[row];
+                        let is_ignored = ignored.is_some_and(|ignored| class as i128 == i128::from(ignored));
+                        if is_ignored { None } else { Some(class as usize) }
+                    })*
+                }
+            }
+
             /// The class of a row.
             #[inline(always)]
             pub(super) fn get(self, row: usize) -> i128 {
