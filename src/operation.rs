@@ -52,8 +52,8 @@ pub trait Reduce<E: Element>: Sync + Sized {
     /// What is known of sixteen narrow rows.
     type Narrow;
 
-    /// Whether a row alone has all of [`Reduce::segments`] to itself, once more: to be worth while for an operation of a few
-    /// nanoseconds.
+    /// Whether [`Reduce::segments`] is compiled once more, into the kernel of a row alone: for an operation of a few
+    /// nanoseconds, or one that is nothing but a call itself.
     const ALONE: bool = false;
 
     /// Reads segments, and replaces them if they are written: one, or up to [`TOGETHER`] rows that are one segment each,

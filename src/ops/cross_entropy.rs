@@ -264,6 +264,8 @@ impl Reduce<f32> for OfRows<'_> {
     type Partial = Known;
     type Narrow = NarrowSums;
 
+    const ALONE: bool = true;
+
     #[inline(always)]
     fn segments<S: Simd>(
         &self,

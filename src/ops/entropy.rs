@@ -198,6 +198,8 @@ impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
     type Partial = Moments;
     type Narrow = NarrowMoments;
 
+    const ALONE: bool = true;
+
     #[inline(always)]
     fn segments<S: Simd>(
         &self,
@@ -251,6 +253,8 @@ struct Varentropy<C> {
 impl<E: Element, C: Scale> Reduce<E> for Varentropy<C> {
     type Partial = Moments;
     type Narrow = ();
+
+    const ALONE: bool = true;
 
     #[inline(always)]
     fn segments<S: Simd>(

@@ -292,6 +292,8 @@ impl<E: Element, C: Scale, O: Copy + Default + Send> Reduce<E> for Part<C, O> {
     type Partial = Moments;
     type Narrow = ();
 
+    const ALONE: bool = true;
+
     #[inline(always)]
     fn segments<S: Simd>(
         &self,
