@@ -120,7 +120,7 @@ impl Engine {
         {
             // A row alone has no time for anything else.
             let row = next_row(&mut { rows });
-            *out = operation.result(0, self.workers.machine.run(Alone { row, operation }));
+            *out = self.workers.machine.run(Alone { row, operation });
         } else {
             self.run(Reductions { first: 0, rows, out, operation });
         }

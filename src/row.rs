@@ -6,7 +6,7 @@
 use core::slice;
 
 use crate::element::Element;
-use crate::operation::{self, Origin, Reduce, SEGMENT, SHORT, TOGETHER, Transform, WINDOW};
+use crate::operation::{self, Origin, Reduce, SEGMENT, SHORT, Summarize, TOGETHER, Transform, WINDOW};
 use crate::simd::isa::Machine;
 use crate::simd::{Kernel, Simd};
 use crate::span::{Read, Span, Write};
@@ -50,19 +50,19 @@ pub struct Alone<'o, R, T> {
     pub operation: &'o T,
 }
 
-/// Reads it.
-impl<E: Element, R: Reduce<E>> Kernel for Alone<'_, Read<'_, E>, R> {
-    type Output = R::Partial;
+/// Reads it, to the result: what is known of it would be copied on its way out.
+impl<E: Element, R: Summarize<E>> Kernel for Alone<'_, Read<'_, E>, R> {
+    type Output = R::Output;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> R::Partial {
+    fn run<S: Simd>(self, s: S) -> R::Output {
         let (mut known, mut row) = ([R::Partial::default()], [self.row]);
         if R::ALONE {
             self.operation.segments(s, Origin::default(), &mut row, &mut known, &mut ());
         } else {
             operation::segments(s, Origin::default(), &mut row, &mut known, self.operation);
         }
-        known[0]
+        self.operation.result(0, known[0])
     }
 }
 

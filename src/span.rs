@@ -225,7 +225,7 @@ impl<'a, E: Element> Slots<'a, E> {
                 to.write(*element);
             }
         }
-        // SAFETY: there are as many elements as slots.
+        // SAFETY: vectors and tail are as many elements as there are slots, and each has been written to one.
         unsafe { assume_written(self.0) }
     }
 }
