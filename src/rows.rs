@@ -32,6 +32,20 @@ pub struct RowsMut<'a, E: Element = f32>(Table<&'a mut [E]>);
 /// Rows of an output that need not be initialised.
 pub(crate) struct RowSlots<'a, E: Element>(Table<Slots<'a, E>>);
 
+/// Checks that two batches have one shape.
+///
+/// # Errors
+///
+/// [`Error::ShapesDiffer`], with the names of both.
+pub fn same_shape(what: [&'static str; 2], shapes: [(usize, usize); 2]) -> Result<(), Error> {
+    // A batch of no rows has no columns to speak of.
+    if shapes[0] == shapes[1] || shapes[0].0 + shapes[1].0 == 0 {
+        Ok(())
+    } else {
+        Err(Error::ShapesDiffer { what, shapes })
+    }
+}
+
 impl<'a, E: Element> Rows<'a, E> {
     /// Contiguous rows of `cols` columns.
     ///

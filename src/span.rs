@@ -99,6 +99,18 @@ impl<'a, E: Element> Read<'a, E> {
         element.to_f32()
     }
 
+    /// Copies all elements.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many places.
+    #[inline(always)]
+    pub fn copy_to(self, to: &mut [E]) {
+        let (vectors, tail) = to.split_at_mut(self.vectors.len() * LANES);
+        vectors.copy_from_slice(self.vectors.as_flattened());
+        tail.copy_from_slice(self.tail);
+    }
+
     /// The first vectors, if there are as many.
     #[inline(always)]
     pub fn front<S: Simd, const N: usize>(self, s: S) -> Option<[S::F32; N]> {
@@ -208,25 +220,6 @@ impl<'a, E: Element> Slots<'a, E> {
     pub fn split_at(self, mid: usize) -> (Self, Self) {
         let (first, second) = self.0.split_at_mut(mid);
         (Self(first), Self(second))
-    }
-
-    /// Copies elements to all of them.
-    ///
-    /// # Panics
-    ///
-    /// If there are not as many.
-    #[inline(always)]
-    pub fn copied(self, from: Read<'_, E>) -> &'a mut [E] {
-        assert_eq!(from.len(), self.len());
-        let vectors = from.vectors.as_flattened();
-        let (first, second) = self.0.split_at_mut(vectors.len());
-        for (to, elements) in [(first, vectors), (second, from.tail)] {
-            for (to, element) in to.iter_mut().zip(elements) {
-                to.write(*element);
-            }
-        }
-        // SAFETY: vectors and tail are as many elements as there are slots, and each has been written to one.
-        unsafe { assume_written(self.0) }
     }
 }
 

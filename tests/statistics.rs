@@ -240,6 +240,17 @@ fn a_batch_is_its_rows() {
 }
 
 #[test]
+fn nothing_is_open_at_temperature_0() {
+    for engine in engines() {
+        assert_eq!(varentropy(engine, &[1.0, 3.0, 3.0, 2.0], 0.0), 0.0);
+        assert_eq!(entropy(engine, &[1.0, 3.0, 3.0, 2.0], 0.0), 0.0);
+        for bad in [[f32::NAN, 1.0], [f32::INFINITY, 1.0], [f32::NEG_INFINITY; 2]] {
+            assert!(varentropy(engine, &bad, 0.0).is_nan() && entropy(engine, &bad, 0.0).is_nan(), "{bad:?}");
+        }
+    }
+}
+
+#[test]
 fn a_row_without_a_distribution_tells_nothing() {
     for bad in [[f32::NAN, 1.0], [f32::INFINITY, 1.0], [f32::NEG_INFINITY; 2]] {
         let (mut out, mut top) = ([RowStatistics::default()], [Candidate::default(); 2]);

@@ -11,13 +11,13 @@
 //! below 3 u of the result. Log-softmax: `exp(y_i)` has an error below 1.6 u, its product with the sum half an ULP, the
 //! difference another: below `3 u |p_i sum_j g_j| + u |dx_i|`.
 
-use crate::batch::{Engine, Place};
+use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::grid::Grid;
 use crate::lanes::{self, Map, Same, Zip};
 use crate::math::double::in_two;
 use crate::operation::{Origin, Reduce, Sides, Transform};
-use crate::rows::{Rows, RowsMut};
+use crate::rows::{Rows, RowsMut, same_shape};
 use crate::simd::{F32, Simd};
 use crate::span::{Read, Span};
 use crate::sums::{self, Products, WideTerms};
@@ -121,10 +121,7 @@ fn apply<'a, T: Transform<f32>>(
     gradient: Grid<'_, f32>,
     operation: impl FnOnce(Rows<'a>) -> T,
 ) -> Result<(), Error> {
-    let shapes = [(output.rows(), output.cols()), gradient.shape()];
-    if shapes[0] != shapes[1] && shapes[0].0 + shapes[1].0 > 0 {
-        return Err(Error::ShapesDiffer { what: [what, "their gradients"], shapes });
-    }
+    same_shape([what, "their gradients"], [(output.rows(), output.cols()), gradient.shape()])?;
     gradient.transform(engine, &operation(output));
     Ok(())
 }

@@ -7,7 +7,7 @@
 //!
 //! Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks (2017).
 
-use crate::batch::Engine;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::lanes::{self, Map};
 use crate::operation::{Origin, Reduce, Sides, Summarize};

@@ -12,13 +12,14 @@
 //!
 //! Relative, with `u = 2^-24`: `L` is within 5.2 u, as in [`log_softmax`](super::log_softmax). The product `b_c (m - x_c)`
 //! is within 2 u, or 3 u with weights, and a group's tree adds 3 u: 6 u. A sum of numbers that are not negative has no
-//! larger relative error than the worst of them: below `4e-7`.
+//! larger relative error than the worst of them: below `4e-7`. The square of a z-loss is not among them: `log sum_j exp(x_j)` has
+//! an absolute error of `3e-7`, also where it is near 0, which adds `6e-7 s |lse|`.
 //!
 //! [Capped](super::softcap) logits are within `3.6 u c` for the cap `c`, and `-log p_t` changes by at most `2 (1 - p_t)` times
 //! what its logits do: that adds `4.3e-7 c` at most, as often as the row counts, and to `log sum_j exp(x_j)` half of it. As
 //! `1 - p_t <= -log p_t` it is a relative error, too, where `u c` is small.
 
-use crate::batch::Engine;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, Sides, Summarize, TOGETHER};
@@ -140,11 +141,12 @@ impl Engine {
     /// The cross-entropy of each row with its target, in nats, and their sum: `-log softmax(x)_t` for the class `t`,
     /// `-sum_c q_c log softmax(x)_c` for probabilities `q`.
     ///
-    /// Rows with the class -100 are ignored. The relative error is below `4e-7`, also of a loss close to 0.
+    /// Rows with the class -100 are ignored. The relative error is below `4e-7`, also of a loss close to 0; with a z-loss `s` or a softcap
+    /// `c`, `6e-7 s |lse|` and `4.3e-7 c` come to that.
     ///
     /// | a row with | loss |
     /// |---|---|
-    /// | any NaN, a +inf, or nothing but -inf | NaN |
+    /// | any NaN, a +inf (without a softcap), or nothing but -inf | NaN |
     /// | -inf where the target has no probability | as if it were absent |
     /// | -inf where it has some | +inf |
     /// | a target probability that is negative or NaN | NaN |

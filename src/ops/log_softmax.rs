@@ -27,8 +27,8 @@
 
 use core::mem::MaybeUninit;
 
-use crate::batch::{Engine, Place};
 use crate::element::Element;
+use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::grid::{Grid, Uninit};
 use crate::lanes::{self, Map};

@@ -12,16 +12,14 @@
 //! c`: of a probability `p` that makes up to `7.2 u c p (1 - p)`. It is multiplied by the slope of the cap, and rounded once
 //! more.
 
-use core::mem::MaybeUninit;
-
-use crate::batch::{Engine, Place};
+use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::grid::Grid;
 use crate::lanes::{self, Map, Same, Zip};
 use crate::operation::{Origin, Reduce, SEGMENT, Sides, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, Kernel, Simd};
-use crate::span::{Read, Slots, Span, Write};
+use crate::span::{Read, Span, Write};
 
 use super::apart::Log;
 use super::cross_entropy::CrossEntropy;
@@ -223,8 +221,8 @@ impl<P: Span<f32>> Kernel for Capped<'_, '_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { part: Part { gradient, row, target, origin, segment }, softcap } = self;
-        let (mut room, logits) = ([const { MaybeUninit::uninit() }; SEGMENT], segment.rest());
-        let mut capped = Write::in_place(softcap.capped(s, logits, Slots::new(&mut room[..logits.len()])));
+        let (mut room, logits) = ([0.0; SEGMENT], segment.rest());
+        let mut capped = Write::in_place(softcap.capped(s, logits, &mut room[..logits.len()]));
         s.vectorize(Part { gradient, row, target, origin, segment: &mut capped });
         softcap.go_back(s, segment, Read::new(capped.into_written()));
     }

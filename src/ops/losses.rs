@@ -1,13 +1,12 @@
 //! What cross-entropy and its gradient share: targets and what they count, and what is learnt from the logits.
 
-use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use crate::error::Error;
 use crate::lanes;
 use crate::operation::{Origin, SEGMENT, SHORT, TOGETHER};
 use crate::simd::{Kernel, Simd};
-use crate::span::{Read, Slots, Span};
+use crate::span::{Read, Span};
 use crate::sums::{self, Terms};
 
 use super::apart::{Apart, Sums};
@@ -355,11 +354,11 @@ impl<P: Span<f32>> Kernel for OfCapped<'_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { losses, softcap, origin, segments, known } = self;
-        let mut room = [const { MaybeUninit::uninit() }; SEGMENT];
-        let (mut room, mut capped) = (Slots::new(&mut room), [Read::default(); TOGETHER]);
+        let (mut room, mut capped) = ([0.0; SEGMENT], [Read::default(); TOGETHER]);
+        let mut room = &mut room[..];
         for (capped, segment) in capped.iter_mut().zip(segments) {
             let segment = segment.rest();
-            let (own, others) = room.split_at(segment.len());
+            let (own, others) = room.split_at_mut(segment.len());
             *capped = Read::new(softcap.capped(s, segment, own));
             room = others;
         }

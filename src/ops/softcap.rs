@@ -18,7 +18,7 @@ use crate::lanes::{self, Map, Zip};
 use crate::math::exp::{BIAS, Exp, magic};
 use crate::math::tanh::tanh;
 use crate::simd::{F32, Kernel, Mask, Simd};
-use crate::span::{Read, Slots, Span, Write};
+use crate::span::{Read, Span, Write};
 
 /// A cap, and its inverse.
 #[derive(Clone, Copy)]
@@ -34,9 +34,9 @@ impl Softcap {
         Self { cap: cap as f32, inverse: (1.0 / cap) as f32 }
     }
 
-    /// The elements of a segment, capped, in as many slots.
+    /// The elements of a segment, capped, in as many places.
     #[inline(always)]
-    pub fn capped<'r, S: Simd>(self, s: S, segment: Read<'_, f32>, room: Slots<'r, f32>) -> &'r mut [f32] {
+    pub fn capped<'r, S: Simd>(self, s: S, segment: Read<'_, f32>, room: &'r mut [f32]) -> &'r mut [f32] {
         s.vectorize(Capped { softcap: self, segment, room })
     }
 
@@ -51,7 +51,7 @@ impl Softcap {
 struct Capped<'p, 'r> {
     softcap: Softcap,
     segment: Read<'p, f32>,
-    room: Slots<'r, f32>,
+    room: &'r mut [f32],
 }
 
 impl<'r> Kernel for Capped<'_, 'r> {
@@ -60,7 +60,8 @@ impl<'r> Kernel for Capped<'_, 'r> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> &'r mut [f32] {
         let Self { softcap: Softcap { cap, inverse }, segment, room } = self;
-        let mut capped = Write::in_place(room.copied(segment));
+        segment.copy_to(room);
+        let mut capped = Write::in_place(room);
         lanes::map(s, &mut capped, 0.0, Cap { cap: s.splat(cap), inverse: s.splat(inverse) });
         capped.into_written()
     }
