@@ -13,7 +13,7 @@ use crate::rows::{RowSlots, Rows};
 use crate::simd::isa::Machine;
 use crate::span;
 use crate::stream;
-use crate::threads::Workers;
+use crate::threads::{Divide, Workers};
 use crate::visit::{self, Visit};
 use crate::{Error, Isa};
 
@@ -132,6 +132,16 @@ impl Engine {
         } else {
             Err(Error::LengthMismatch { rows: rows.rows(), len: out.len() })
         }
+    }
+
+    /// The instruction set, as what runs kernels.
+    pub(crate) fn machine(&self) -> Machine {
+        self.workers.machine
+    }
+
+    /// Does work on rows, on as many threads as it takes.
+    pub(crate) fn divide(&self, work: impl Divide) {
+        self.workers.run(work);
     }
 
     /// Visits rows, for each of which there are so many places in `out`.

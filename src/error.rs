@@ -86,6 +86,42 @@ pub enum Error {
         /// What it must be.
         range: &'static str,
     },
+    /// There are not as many of something as rows.
+    RowsMismatch {
+        /// What it is.
+        what: &'static str,
+        /// The rows.
+        rows: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// A token that is no column.
+    Token {
+        /// Where it is named.
+        what: &'static str,
+        /// The row.
+        row: usize,
+        /// The token.
+        token: u32,
+        /// The columns.
+        cols: usize,
+    },
+    /// A mask that does not have a bit for each column.
+    MaskTooShort {
+        /// The row.
+        row: usize,
+        /// How many words of 32 bits it has.
+        words: usize,
+        /// The columns.
+        cols: usize,
+    },
+    /// A sampler's steps that have no order.
+    Order {
+        /// The step.
+        filter: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A temperature that is negative or not a number.
     Temperature {
         /// What was given.
@@ -147,6 +183,17 @@ impl fmt::Display for Error {
             Error::OutOfRange { what, value, range } => {
                 write!(f, "{what} is {value}: it must be {range}")
             }
+            Error::RowsMismatch { what, rows, len } => {
+                write!(f, "there are {rows} rows but {len} {what}")
+            }
+            Error::Token { what, row, token, cols } => {
+                write!(f, "the {what} of row {row} names token {token}, which is none of the {cols}")
+            }
+            Error::MaskTooShort { row, words, cols } => write!(
+                f,
+                "the mask of row {row} has {words} words of 32 bits, which is less than one bit for each of {cols} columns"
+            ),
+            Error::Order { filter, problem } => write!(f, "{filter} is {problem}"),
             Error::Temperature { temperature } => {
                 write!(f, "the temperature is {temperature}: it must be 0 or more")
             }

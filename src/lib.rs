@@ -92,6 +92,8 @@
     clippy::allow_attributes_without_reason
 )]
 
+extern crate alloc;
+
 mod batch;
 mod caches;
 mod element;
@@ -106,6 +108,7 @@ mod ops;
 mod pipeline;
 mod row;
 mod rows;
+mod sampling;
 mod simd;
 mod span;
 mod stream;
@@ -125,6 +128,10 @@ pub use ops::{
     kl_k1, kl_k3, log_softmax, log_softmax_in_place, logsumexp, softmax, softmax_in_place,
 };
 pub use rows::{Rows, RowsMut};
+pub use sampling::{
+    Draw, Filter, History, LogProbability, Method, Preset, RowError, Sampler, SamplerBuilder, Samplers,
+    Token, TopKTies, Verified,
+};
 pub use simd::isa::{Isa, ParseIsaError};
 
 /// What the whole program is compiled for, as `build.rs` was told: the portable backend uses nothing else.

@@ -2,6 +2,7 @@
 
 pub mod double;
 pub mod exp;
+pub mod exp_wide;
 pub mod ln;
 pub mod phi;
 pub mod tanh;

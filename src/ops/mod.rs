@@ -17,7 +17,7 @@ mod logsumexp;
 mod loss_gradient;
 mod losses;
 mod moments;
-mod normalizer;
+pub(crate) mod normalizer;
 mod one_hot;
 mod options;
 mod parts;
@@ -25,7 +25,7 @@ mod softcap;
 mod softmax;
 mod statistics;
 mod targets;
-mod temperature;
+pub(crate) mod temperature;
 
 pub use calibration::{Calibration, CalibrationBin};
 pub use cross_entropy::{CrossEntropy, Loss, RowLoss, Smoothed};

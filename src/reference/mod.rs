@@ -5,6 +5,10 @@
 
 use libm::{exp, log1p};
 
+mod filters;
+
+pub use filters::Left;
+
 /// A row's maximum, the place where it stands first, and `sum_j exp((x_j - max) / T)` without that element's term, which
 /// is 1. Some of them NaN or infinite where the row has no distribution.
 struct Parts {

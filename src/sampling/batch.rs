@@ -1,0 +1,503 @@
+//! Sampling over the rows of a batch.
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use crate::ops::{Candidate, Softmax};
+use crate::rows::{Rows, RowsMut};
+use crate::simd::isa::Machine;
+use crate::threads::Divide;
+use crate::{Engine, Error};
+
+use super::chain;
+use super::draw::{Draw, RowError, Source, Token};
+use super::sampler::{GREEDY, LogProbability, Sampler};
+use super::scores::{Changes, Scores};
+use super::survivors::{Amount, Order, Scratch, Survivors};
+use super::sweep::{Count, Interval, Places, Sweep};
+
+/// One sampler for all rows, or one for each.
+///
+/// # Examples
+///
+/// ```
+/// use logits::{Sampler, Samplers};
+///
+/// let sampler = Sampler::greedy();
+/// let for_all = Samplers::from(&sampler);
+/// let for_each = Samplers::from(&[Sampler::greedy(), Sampler::default()]);
+/// # let _ = (for_all, for_each);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Samplers<'a>(Kind<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Kind<'a> {
+    One(&'a Sampler),
+    Each(&'a [Sampler]),
+}
+
+impl<'a> From<&'a Sampler> for Samplers<'a> {
+    fn from(sampler: &'a Sampler) -> Self {
+        Self(Kind::One(sampler))
+    }
+}
+
+impl<'a> From<&'a [Sampler]> for Samplers<'a> {
+    fn from(samplers: &'a [Sampler]) -> Self {
+        Self(Kind::Each(samplers))
+    }
+}
+
+impl<'a, const N: usize> From<&'a [Sampler; N]> for Samplers<'a> {
+    fn from(samplers: &'a [Sampler; N]) -> Self {
+        Self(Kind::Each(samplers))
+    }
+}
+
+impl<'a> From<&'a Vec<Sampler>> for Samplers<'a> {
+    fn from(samplers: &'a Vec<Sampler>) -> Self {
+        Self(Kind::Each(samplers))
+    }
+}
+
+impl<'a> Samplers<'a> {
+    fn of_row(self, row: usize) -> &'a Sampler {
+        match self.0 {
+            Kind::One(sampler) => sampler,
+            Kind::Each(samplers) => &samplers[row],
+        }
+    }
+}
+
+impl Engine {
+    /// Draws a token for each row of logits.
+    ///
+    /// What is drawn depends on a row, its sampler and its draw alone, not on its place in the batch, threads or, among fused ones
+    /// ([`Isa::is_fused`](crate::Isa::is_fused)), the instruction set. Nothing is allocated, and no row is copied or sorted.
+    ///
+    /// Rows of which nothing can be drawn get a [`RowError`]; the others are not concerned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RowsMismatch`] if `samplers` (where there is one for each row) or `draws` are not as many as rows,
+    /// [`Error::LengthMismatch`] if `out` is not; [`Error::Token`] for a bias or a history with a token that is no column,
+    /// [`Error::MaskTooShort`] for a mask that does not have a bit for each, [`Error::OutOfRange`] for a
+    /// [number of one's own](Draw::uniform) that is not from 0 on and below 1, and for rows of 2^32 columns or more. Nothing has been
+    /// written then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Draw, Engine, Rows, Sampler, Token};
+    ///
+    /// let logits = [0.0, 3.0, 1.0, f32::NAN, 0.0, 0.0];
+    /// let sampler = Sampler::builder().temperature(0.7).top_p(0.9).build()?;
+    /// let draws = [Draw::counted(1, 0, 0), Draw::counted(1, 1, 0)];
+    /// let mut tokens = [Ok(Token::default()); 2];
+    /// Engine::new().sample(Rows::new(&logits, 3)?, &sampler, &draws, &mut tokens)?;
+    /// assert_eq!(tokens[0].map(|token| token.id), Ok(1));
+    /// assert_eq!(tokens[1].unwrap_err().to_string(), "the logit of token 0 is NaN");
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn sample<'a>(
+        &self,
+        logits: Rows<'_>,
+        samplers: impl Into<Samplers<'a>>,
+        draws: &[Draw<'_>],
+        out: &mut [Result<Token, RowError>],
+    ) -> Result<(), Error> {
+        self.sample_with(logits, samplers, draws, out, &mut [])
+    }
+
+    /// [`Engine::sample`], and the most probable tokens of each row with their log-probabilities, before all steps.
+    ///
+    /// `top` is for the same number of candidates of each row, one row behind the other, as for
+    /// [`Engine::statistics_with`](crate::Engine::statistics_with). Those of rows without a token are the class 0 with NaN.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::sample`]; [`Error::RaggedRows`] if `top` is not for the same number of candidates of each row,
+    /// [`Error::OutOfRange`] if that is more than there are columns.
+    pub fn sample_with<'a>(
+        &self,
+        logits: Rows<'_>,
+        samplers: impl Into<Samplers<'a>>,
+        draws: &[Draw<'_>],
+        out: &mut [Result<Token, RowError>],
+        top: &mut [Candidate],
+    ) -> Result<(), Error> {
+        let samplers = samplers.into();
+        check(logits.rows(), logits.cols(), samplers, draws)?;
+        self.check_results(logits, out)?;
+        let most = top.len().checked_div(logits.rows()).unwrap_or(0);
+        if most * logits.rows() != top.len() {
+            return Err(Error::RaggedRows { len: top.len(), cols: logits.rows(), stride: logits.rows() });
+        }
+        if most > logits.cols() {
+            let (what, range) = ("the number of candidates", "at most the number of columns");
+            return Err(Error::OutOfRange { what, value: most as f64, range });
+        }
+        let engine = self.serial();
+        self.for_each_row(logits, most, out, top, &|machine, row, logits: &[f32], scratch, out, top| {
+            let (sampler, draw) = (samplers.of_row(row), &draws[row]);
+            *out = token(engine, machine, logits, sampler, draw, scratch);
+            if !top.is_empty() {
+                top.fill(Candidate { class: 0, log_probability: f64::NAN });
+                if out.is_ok() {
+                    candidates(engine, machine, logits, scratch, top);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Writes -inf over the logits of all tokens that the steps of a sampler do not leave, and makes the others what the
+    /// steps make of them: `softmax` of the row is then the distribution that [`Engine::sample`] draws from.
+    ///
+    /// For each row it says how many are left; rows of which nothing can be drawn are as they were. Below `T = 1e-5` the one that is left
+    /// keeps its logit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::sample`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Draw, Engine, RowsMut, Sampler};
+    ///
+    /// let mut logits = [0.0, 3.0, 1.0, 2.0];
+    /// let sampler = Sampler::builder().top_k(2).build()?;
+    /// let mut left = [Ok(0)];
+    /// Engine::new().mask(RowsMut::new(&mut logits, 4)?, &sampler, &[Draw::uniform(0.0)], &mut left)?;
+    /// assert_eq!((left, logits), ([Ok(2)], [f32::NEG_INFINITY, 3.0, f32::NEG_INFINITY, 2.0]));
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn mask<'a>(
+        &self,
+        logits: RowsMut<'_>,
+        samplers: impl Into<Samplers<'a>>,
+        draws: &[Draw<'_>],
+        out: &mut [Result<usize, RowError>],
+    ) -> Result<(), Error> {
+        self.filter(logits, samplers.into(), draws, out, |logits, temperature| {
+            for x in logits {
+                *x = (f64::from(*x) / temperature) as f32;
+            }
+        })
+    }
+
+    /// Makes logits the probabilities that [`Engine::sample`] draws from: 0 where the steps of a sampler leave nothing.
+    ///
+    /// For each row it says how many are left; rows of which nothing can be drawn are as they were.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::sample`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Draw, Engine, RowsMut, Sampler};
+    ///
+    /// let mut logits = [0.0, 3.0, 1.0, 3.0];
+    /// let sampler = Sampler::builder().top_k(2).build()?;
+    /// let mut left = [Ok(0)];
+    /// Engine::new().renormalise(RowsMut::new(&mut logits, 4)?, &sampler, &[Draw::uniform(0.0)], &mut left)?;
+    /// assert_eq!((left, logits), ([Ok(2)], [0.0, 0.5, 0.0, 0.5]));
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn renormalise<'a>(
+        &self,
+        logits: RowsMut<'_>,
+        samplers: impl Into<Samplers<'a>>,
+        draws: &[Draw<'_>],
+        out: &mut [Result<usize, RowError>],
+    ) -> Result<(), Error> {
+        let engine = self.serial();
+        self.filter(logits, samplers.into(), draws, out, |logits, temperature| {
+            let options = Softmax { temperature, ..Softmax::default() };
+            // One row has one shape.
+            let _ = engine.softmax_in_place_with(RowsMut::one(logits), &options);
+        })
+    }
+
+    /// The tokens that the steps of a sampler leave of one row, the most probable first and of equal ones the one with the lowest id,
+    /// with the logarithms of the probabilities that [`Engine::sample`] draws them with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::sample`]; for a row of which nothing can be drawn the inner [`RowError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Draw, Engine, Sampler};
+    ///
+    /// let sampler = Sampler::builder().min_p(0.3).build()?;
+    /// let left = Engine::new().survivors(&[0.0, 3.0, 1.0, 3.0], &sampler, &Draw::uniform(0.0))?.unwrap();
+    /// assert_eq!(left.iter().map(|candidate| candidate.class).collect::<Vec<_>>(), [1, 3]);
+    /// assert_eq!(left[0].log_probability, 0.5_f64.ln());
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn survivors(
+        &self,
+        logits: &[f32],
+        sampler: &Sampler,
+        draw: &Draw<'_>,
+    ) -> Result<Result<Vec<Candidate>, RowError>, Error> {
+        check(1, logits.len(), sampler.into(), core::slice::from_ref(draw))?;
+        let mut scratch = Scratch::NEW;
+        let survivors = chain::survivors(self.machine(), logits, sampler, draw, &mut scratch);
+        Ok(survivors.map(|mut survivors| {
+            let (exact, log_mass) = (survivors.exact(), libm::log(survivors.mass()));
+            let mut left = Vec::new();
+            survivors.for_each(|id, logit| left.push(candidate(id, logit)));
+            order(&mut left);
+            for candidate in &mut left {
+                candidate.log_probability = exact.exponent(candidate.log_probability as f32) - log_mass;
+            }
+            left
+        }))
+    }
+
+    /// Masks logits by the steps of a sampler, and finishes each row given the temperature of the steps.
+    fn filter(
+        &self,
+        logits: RowsMut<'_>,
+        samplers: Samplers<'_>,
+        draws: &[Draw<'_>],
+        out: &mut [Result<usize, RowError>],
+        finish: impl Fn(&mut [f32], f64) + Sync,
+    ) -> Result<(), Error> {
+        check(logits.rows(), logits.cols(), samplers, draws)?;
+        if logits.rows() != out.len() {
+            return Err(Error::LengthMismatch { rows: logits.rows(), len: out.len() });
+        }
+        let work = |machine, row, logits: &mut [f32], scratch: &mut Scratch, out: &mut _, _: &mut [_]| {
+            let (sampler, draw) = (samplers.of_row(row), &draws[row]);
+            let left = chain::survivors(machine, logits, sampler, draw, scratch);
+            let left =
+                left.map(|mut survivors| (survivors.left(), survivors.temperature(), survivors.count()));
+            *out = left.map(|(left, temperature, count)| {
+                left.mask(chain::changes(sampler, draw), logits, scratch);
+                if sampler.temperature >= GREEDY {
+                    finish(logits, temperature);
+                } else {
+                    finish(logits, 1.0);
+                }
+                count
+            });
+        };
+        self.for_each_row(logits, 0, out, &mut [], &work);
+        Ok(())
+    }
+
+    /// Does something with each row, for which there is a place in `out` and so many in `top`.
+    fn for_each_row<R: Batch, O: Send, F: Work<R::Row, O>>(
+        &self,
+        rows: R,
+        most: usize,
+        out: &mut [O],
+        top: &mut [Candidate],
+        work: &F,
+    ) {
+        self.divide(PerRow { first: 0, rows, most, out, top, work });
+    }
+}
+
+/// What is done with a row.
+trait Work<R, O>: Fn(Machine, usize, R, &mut Scratch, &mut O, &mut [Candidate]) + Sync {}
+
+impl<R, O, F: Fn(Machine, usize, R, &mut Scratch, &mut O, &mut [Candidate]) + Sync> Work<R, O> for F {}
+
+/// Rows to read, or to write.
+trait Batch: Send + Sized {
+    type Row;
+
+    fn shape(&self) -> (usize, usize);
+    fn next(&mut self) -> Option<Self::Row>;
+    fn cut(self, row: usize) -> (Self, Self);
+}
+
+macro_rules! batches {
+    ($($rows:ident $row:ty),*) => {$(
+        impl<'a> Batch for $rows<'a> {
+            type Row = $row;
+
+            fn shape(&self) -> (usize, usize) {
+                (self.rows(), self.cols())
+            }
+
+            fn next(&mut self) -> Option<$row> {
+                self.next_row()
+            }
+
+            fn cut(self, row: usize) -> (Self, Self) {
+                self.split_at(row)
+            }
+        }
+    )*};
+}
+
+batches!(Rows &'a [f32], RowsMut &'a mut [f32]);
+
+struct PerRow<'o, R, O, F> {
+    /// The first of the rows, in the whole batch.
+    first: usize,
+    rows: R,
+    most: usize,
+    out: &'o mut [O],
+    top: &'o mut [Candidate],
+    work: &'o F,
+}
+
+impl<R: Batch, O: Send, F: Work<R::Row, O>> Divide for PerRow<'_, R, O, F> {
+    fn elements(&self) -> usize {
+        let (rows, cols) = self.rows.shape();
+        rows * cols
+    }
+
+    fn halve(self) -> Result<(Self, Self), Self> {
+        let half = self.rows.shape().0 / 2;
+        if half == 0 {
+            return Err(self);
+        }
+        let Self { first, rows, most, out, top, work } = self;
+        let (rows, out) = (rows.cut(half), out.split_at_mut(half));
+        let top = top.split_at_mut(half * most);
+        let second = Self { first: first + half, rows: rows.1, most, out: out.1, top: top.1, work };
+        Ok((Self { first, rows: rows.0, most, out: out.0, top: top.0, work }, second))
+    }
+
+    fn run(mut self, machine: Machine) {
+        let mut scratch = Scratch::NEW;
+        let mut top = self.top;
+        for (i, out) in self.out.iter_mut().enumerate() {
+            let row = self.rows.next().expect("a row for each place");
+            let (candidates, rest) = top.split_at_mut(self.most);
+            (self.work)(machine, self.first + i, row, &mut scratch, out, candidates);
+            top = rest;
+        }
+    }
+}
+
+/// Draws one token.
+fn token(
+    engine: Engine,
+    machine: Machine,
+    logits: &[f32],
+    sampler: &Sampler,
+    draw: &Draw<'_>,
+    scratch: &mut Scratch,
+) -> Result<Token, RowError> {
+    let mut survivors = chain::survivors(machine, logits, sampler, draw, scratch)?;
+    let mut token = chain::draw(&mut survivors, sampler, draw);
+    if sampler.log_probability != LogProbability::Skip {
+        let x = logits[token.id as usize];
+        if sampler.log_probability == LogProbability::Raw {
+            token.log_probability = f64::from(x) - logsumexp(engine, logits);
+        }
+        let at_least = Interval { low: x, high: f32::MAX };
+        let mut gathered = Places::<0>::NONE;
+        token.rank = machine
+            .run(Sweep::<_, 0, false> {
+                first: 0,
+                logits,
+                weights: Count,
+                inner: at_least,
+                outer: Interval::NOTHING,
+                all: at_least,
+                gathered: &mut gathered,
+            })
+            .count;
+    } else {
+        token.log_probability = f64::NAN;
+    }
+    Ok(token)
+}
+
+fn logsumexp(engine: Engine, logits: &[f32]) -> f64 {
+    let mut out = [f64::NAN];
+    // One row has one result.
+    let _ = engine.logsumexp(Rows::one(logits), &mut out);
+    out[0]
+}
+
+/// The most probable tokens of a row.
+fn candidates(
+    engine: Engine,
+    machine: Machine,
+    logits: &[f32],
+    scratch: &mut Scratch,
+    top: &mut [Candidate],
+) {
+    let logsumexp = logsumexp(engine, logits);
+    let scores = Scores::new(logits, Changes::NONE);
+    let Ok(mut survivors) = Survivors::new(machine, scores, scratch) else { return };
+    if let Some(last) = survivors.last(Order::Largest, Amount::Tokens(top.len())) {
+        survivors.keep_through(last, false);
+    }
+    let mut found = 0;
+    survivors.for_each(|id, logit| {
+        top[found] = candidate(id, logit);
+        found += 1;
+    });
+    let top = &mut top[..found];
+    order(top);
+    for candidate in top {
+        candidate.log_probability -= logsumexp;
+    }
+}
+
+/// A candidate that is known by its logit so far.
+fn candidate(id: u32, logit: f32) -> Candidate {
+    Candidate { class: id as usize, log_probability: f64::from(logit) }
+}
+
+/// The largest first, and of equal ones the lowest id.
+fn order(candidates: &mut [Candidate]) {
+    candidates.sort_unstable_by(|a, b| {
+        let by_logit = b.log_probability.partial_cmp(&a.log_probability).unwrap_or(Ordering::Equal);
+        by_logit.then(a.class.cmp(&b.class))
+    });
+}
+
+/// Checks what comes from the caller.
+fn check(rows: usize, cols: usize, samplers: Samplers<'_>, draws: &[Draw<'_>]) -> Result<(), Error> {
+    if cols > u32::MAX as usize {
+        let range = "below 2^32, as ids are";
+        return Err(Error::OutOfRange { what: "the number of columns", value: cols as f64, range });
+    }
+    if let Kind::Each(samplers) = samplers.0
+        && samplers.len() != rows
+    {
+        return Err(Error::RowsMismatch { what: "samplers", rows, len: samplers.len() });
+    }
+    if draws.len() != rows {
+        return Err(Error::RowsMismatch { what: "draws", rows, len: draws.len() });
+    }
+    for (row, draw) in draws.iter().enumerate() {
+        if let Source::Given { uniform, .. } = draw.source
+            && !(0.0..1.0).contains(&uniform)
+        {
+            let (what, range) = ("the number to draw by", "from 0 on and below 1");
+            return Err(Error::OutOfRange { what, value: uniform, range });
+        }
+        let sampler = samplers.of_row(row);
+        for mask in [sampler.allowed.as_deref(), draw.allowed].into_iter().flatten() {
+            if mask.len() < cols.div_ceil(32) {
+                return Err(Error::MaskTooShort { row, words: mask.len(), cols });
+            }
+        }
+        let biased = sampler.bias.last().map(|bias| ("bias", bias.0));
+        let seen = draw.history.and_then(|history| history.seen().last());
+        for (what, token) in biased.into_iter().chain(seen.map(|seen| ("history", seen.token))) {
+            if token as usize >= cols {
+                return Err(Error::Token { what, row, token, cols });
+            }
+        }
+    }
+    Ok(())
+}

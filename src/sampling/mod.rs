@@ -1,0 +1,20 @@
+//! From logits to tokens: filters, draws, and the acceptance of drafts.
+//!
+//! A [`Sampler`] says what is kept of a distribution, a [`Draw`] with which random numbers and after which tokens; the
+//! [`Engine`](crate::Engine) does that for batches.
+
+mod batch;
+mod chain;
+mod draw;
+mod gumbel;
+mod philox;
+mod sampler;
+mod scores;
+mod speculative;
+mod survivors;
+mod sweep;
+
+pub use batch::Samplers;
+pub use draw::{Draw, History, RowError, Token};
+pub use sampler::{Filter, LogProbability, Method, Preset, Sampler, SamplerBuilder, TopKTies};
+pub use speculative::Verified;
