@@ -11,9 +11,10 @@ use crate::{Engine, Error};
 
 use super::chain;
 use super::draw::{Draw, RowError, Source, Token};
+use super::order::{Amount, Order};
 use super::sampler::{GREEDY, LogProbability, Sampler};
 use super::scores::{Changes, Scores};
-use super::survivors::{Amount, Order, Scratch, Survivors};
+use super::survivors::{Scratch, Survivors};
 use super::sweep::{Count, Interval, Places, Sweep};
 
 /// One sampler for all rows, or one for each.

@@ -6,10 +6,11 @@ use crate::simd::isa::Machine;
 
 use super::draw::{Draw, Purpose, RowError, Token};
 use super::gumbel;
+use super::order::{Amount, Order, first_where};
 use super::philox::unit;
 use super::sampler::{Filter, GREEDY, LogProbability, Method, Mirostat, Sampler, TopKTies};
 use super::scores::{Changes, Scores};
-use super::survivors::{Amount, Order, Scratch, Survivors, Unfit, first_where};
+use super::survivors::{Scratch, Survivors, Unfit};
 
 /// What changes a row of logits before all steps.
 pub fn changes<'a>(sampler: &'a Sampler, draw: &Draw<'a>) -> Changes<'a> {

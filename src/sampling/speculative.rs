@@ -9,8 +9,8 @@ use crate::rows::{Rows, same_shape};
 use crate::{Engine, Error};
 
 use super::draw::{Draw, Purpose};
+use super::inverse_cdf::pick;
 use super::philox::unit;
-use super::survivors::pick;
 
 /// How far a draft was right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,8 @@ use crate::ops::temperature::Temperature;
 use crate::simd::{F32, F64, Kernel, LANES, Mask, Simd};
 use crate::span::{Read, Span, Write};
 
+use super::scores::BLOCK;
+
 /// Logits from one to another, both included: nothing if the first is above the second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
@@ -152,8 +154,8 @@ pub struct Swept {
     pub all: f64,
 }
 
-/// A read over logits: what is in `inner` is counted and weighed, what is in `outer` and not in `inner` is gathered; and what is in `all` is
-/// weighed too, with `ALL`. Each of the three holds the one before.
+/// A read over logits: what is in `inner` is counted and weighed, what is in `outer` and not in `inner` is gathered; and what is
+/// in `all` is weighed too, with `ALL`. Each of the three holds the one before.
 pub struct Sweep<'a, W, const MOST: usize, const ALL: bool> {
     /// Some of the logits, of which the first has this place.
     pub first: usize,
@@ -165,18 +167,78 @@ pub struct Sweep<'a, W, const MOST: usize, const ALL: bool> {
     pub gathered: &'a mut Places<MOST>,
 }
 
-/// The lanes of two vectors that are in an interval: as factors, and as bits.
-#[inline(always)]
-fn within<S: Simd>(s: S, x: [S::F32; 2], interval: Interval) -> ([S::F32; 2], u32) {
-    let (above, below) = (s.splat(interval.low.next_down()), s.splat(interval.high.next_up()));
-    let (zero, one) = (s.splat(0.0), s.splat(1.0));
-    let (mut factors, mut bits) = (x, 0);
-    for i in 0..2 {
-        let (above, below) = (x[i].exceeds(above), below.exceeds(x[i]));
-        factors[i] = above.select(below.select(one, zero), zero);
-        bits |= u32::from(above.bits() & below.bits()) << (i * LANES);
+/// The ends of an interval, to be compared with lanes.
+#[derive(Clone, Copy)]
+struct Ends<V> {
+    below: V,
+    above: V,
+}
+
+impl<V: F32> Ends<V> {
+    #[inline(always)]
+    fn new<S: Simd<F32 = V>>(s: S, interval: Interval) -> Self {
+        Self { below: s.splat(interval.low.next_down()), above: s.splat(interval.high.next_up()) }
     }
-    (factors, bits)
+
+    /// The lanes that are within, as bits.
+    #[inline(always)]
+    fn bits(self, x: V) -> u16 {
+        x.exceeds(self.below).bits() & self.above.exceeds(x).bits()
+    }
+
+    /// The same as factors, 0 or 1.
+    #[inline(always)]
+    fn factors<S: Simd<F32 = V>>(self, s: S, x: V) -> V {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        x.exceeds(self.below).select(self.above.exceeds(x).select(one, zero), zero)
+    }
+
+    /// Both vectors of a pair.
+    #[inline(always)]
+    fn pair_bits(self, x: [V; 2]) -> u32 {
+        u32::from(self.bits(x[0])) | u32::from(self.bits(x[1])) << LANES
+    }
+
+    #[inline(always)]
+    fn pair_factors<S: Simd<F32 = V>>(self, s: S, x: [V; 2]) -> [V; 2] {
+        [self.factors(s, x[0]), self.factors(s, x[1])]
+    }
+}
+
+/// Logits that wait until there are enough of them to be weighed side by side: where few of many count, the others cost nothing.
+struct Waiting {
+    logits: [f32; Self::ROOM],
+    len: usize,
+}
+
+impl Waiting {
+    const ROOM: usize = 512;
+
+    #[inline(always)]
+    fn push<S: Simd>(&mut self, x: S::F32, bits: u16) {
+        let front = self.logits[self.len..].first_chunk_mut::<LANES>().expect("room for a vector");
+        x.compress(bits, front);
+        self.len += bits.count_ones() as usize;
+    }
+
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        self.len > Self::ROOM - 2 * LANES
+    }
+
+    /// The weight of all of them.
+    #[inline(always)]
+    fn weigh<S: Simd, W: Weigh>(&mut self, s: S, weights: W) -> S::F64 {
+        let mut rest = Read::new(&self.logits[..self.len]);
+        let (mut sum, ends) = (s.zero_f64(), Ends::new(s, Interval::NUMBERS));
+        while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+            let [mass] = weights.weigh(s, x, [ends.pair_factors(s, x)]);
+            sum = sum + mass;
+            rest.put_pair::<S>(x);
+        }
+        self.len = 0;
+        sum
+    }
 }
 
 impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST, ALL> {
@@ -184,30 +246,68 @@ impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST,
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Swept {
-        let mut rest = Read::new(self.logits);
-        let (mut inner_sum, mut all_sum, mut count, mut at) = (s.zero_f64(), s.zero_f64(), 0, 0);
+        let inner_ends = Ends::new(s, self.inner);
+        let (outer_ends, all_ends) = (Ends::new(s, self.outer), Ends::new(s, self.all));
+        let mut waiting = Waiting { logits: [0.0; Waiting::ROOM], len: 0 };
+        let (mut inner_sum, mut all_sum, mut count) = (s.zero_f64(), s.zero_f64(), 0);
+        let (mut rest, mut at) = (Read::new(self.logits), 0);
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            let (factors, inner) = within(s, x, self.inner);
-            count += inner.count_ones() as usize;
+            let outer = outer_ends.pair_bits(x);
             if ALL {
-                let (all, _) = within(s, x, self.all);
-                let [in_inner, in_all] = self.weights.weigh(s, x, [factors, all]);
-                (inner_sum, all_sum) = (inner_sum + in_inner, all_sum + in_all);
-            } else if W::WEIGHS && inner != 0 {
-                let [in_inner] = self.weights.weigh(s, x, [factors]);
-                inner_sum = inner_sum + in_inner;
+                let (in_inner, in_all) = (inner_ends.pair_factors(s, x), all_ends.pair_factors(s, x));
+                let [inner, all] = self.weights.weigh(s, x, [in_inner, in_all]);
+                (inner_sum, all_sum) = (inner_sum + inner, all_sum + all);
             }
-            let (_, outer) = within(s, x, self.outer);
-            let mut found = outer & !inner;
-            while found != 0 {
-                let place = at + found.trailing_zeros() as usize;
-                self.gathered.push(self.logits[place], (self.first + place) as u32);
-                found &= found - 1;
+            if outer != 0 {
+                let inner = inner_ends.pair_bits(x);
+                count += inner.count_ones() as usize;
+                if W::WEIGHS && !ALL && inner != 0 {
+                    waiting.push::<S>(x[0], inner as u16);
+                    waiting.push::<S>(x[1], (inner >> LANES) as u16);
+                    if waiting.is_full() {
+                        inner_sum = inner_sum + waiting.weigh(s, self.weights);
+                    }
+                }
+                let mut found = outer & !inner;
+                if self.gathered.is_exceeded() {
+                    self.gathered.len += found.count_ones() as usize;
+                    found = 0;
+                }
+                while found != 0 {
+                    let place = at + found.trailing_zeros() as usize;
+                    self.gathered.push(self.logits[place], (self.first + place) as u32);
+                    found &= found - 1;
+                }
             }
             rest.put_pair::<S>(x);
             at += 2 * LANES;
         }
+        if W::WEIGHS && !ALL {
+            inner_sum = inner_sum + waiting.weigh(s, self.weights);
+        }
         Swept { count, inner: inner_sum.reduce_add(), all: all_sum.reduce_add() }
+    }
+}
+
+/// The mass of the logits in an interval.
+pub struct Mass<'a, W> {
+    pub logits: &'a [f32],
+    pub weights: W,
+    pub all: Interval,
+}
+
+impl<W: Weigh> Kernel for Mass<'_, W> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f64 {
+        let (mut rest, mut sum, ends) = (Read::new(self.logits), s.zero_f64(), Ends::new(s, self.all));
+        while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+            let [mass] = self.weights.weigh(s, x, [ends.pair_factors(s, x)]);
+            sum = sum + mass;
+            rest.put_pair::<S>(x);
+        }
+        sum.reduce_add()
     }
 }
 
@@ -249,8 +349,50 @@ impl Kernel for EachTerm<'_> {
     }
 }
 
-/// The largest logit, and whether there is a NaN.
-pub struct Top<'a>(pub &'a [f32]);
+/// The largest logits of the parts that a row is cut into: of each lane of the vectors of a block, or of some blocks.
+///
+/// No part has more than one, so that the `k`-th largest of them is not above the `k`-th largest logit; and as a rule not far below.
+pub struct Maxima {
+    lanes: [[f32; LANES]; Self::GROUPS],
+    /// Elements of a group.
+    group: usize,
+}
+
+impl Maxima {
+    const GROUPS: usize = 128;
+    pub const NONE: Self = Self { lanes: [[f32::NEG_INFINITY; LANES]; Self::GROUPS], group: 0 };
+
+    /// Those of a row of so many elements, of which nothing has been looked at.
+    pub fn begin(&mut self, len: usize) {
+        self.lanes.fill([f32::NEG_INFINITY; LANES]);
+        self.group = len.div_ceil(Self::GROUPS).next_multiple_of(BLOCK).max(BLOCK);
+    }
+
+    /// All of them, of a row of so many elements, in no order.
+    pub fn logits(&mut self, len: usize) -> &mut [f32] {
+        let groups = len.div_ceil(self.group.max(1));
+        self.lanes[..groups].as_flattened_mut()
+    }
+
+    /// The so-manieth largest, the first of which is number 1, if that says anything.
+    pub fn largest(&mut self, number: usize, len: usize) -> Option<f32> {
+        let logits = self.logits(len);
+        // Where there are many more, most of the largest are in parts of their own.
+        if number * 4 > logits.len() {
+            return None;
+        }
+        let (_, largest, _) = logits.select_nth_unstable_by(number - 1, |a, b| b.total_cmp(a));
+        Some(*largest).filter(|largest| largest.is_finite())
+    }
+}
+
+/// Looks at the next elements of a row for the first time: the largest, and whether there is a NaN.
+pub struct Top<'a> {
+    /// The place of the first of them, a multiple of [`BLOCK`].
+    pub first: usize,
+    pub logits: &'a [f32],
+    pub maxima: &'a mut Maxima,
+}
 
 impl Kernel for Top<'_> {
     type Output = (f32, bool);
@@ -258,24 +400,57 @@ impl Kernel for Top<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> (f32, bool) {
         const CHAINS: usize = 4;
-        let (mut rest, mut numbers) = (Read::new(self.0), u16::MAX);
-        let mut largest = [s.splat(f32::NEG_INFINITY); CHAINS];
-        while let Some(x) = rest.front::<S, CHAINS>(s) {
-            for i in 0..CHAINS {
-                largest[i] = x[i].max(largest[i]);
-                numbers &= x[i].equals(x[i]).bits();
+        let (mut largest, mut numbers) = (s.splat(f32::NEG_INFINITY), u16::MAX);
+        let mut first = self.first;
+        for block in self.logits.chunks(BLOCK) {
+            let mut rest = Read::new(block);
+            let mut chains = [s.splat(f32::NEG_INFINITY); CHAINS];
+            while let Some(x) = rest.front::<S, CHAINS>(s) {
+                for i in 0..CHAINS {
+                    chains[i] = x[i].max(chains[i]);
+                    numbers &= x[i].equals(x[i]).bits();
+                }
+                rest.put::<S, CHAINS>(x);
             }
-            rest.put::<S, CHAINS>(x);
+            while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+                for i in 0..2 {
+                    chains[i] = x[i].max(chains[i]);
+                    numbers &= x[i].equals(x[i]).bits();
+                }
+                rest.put_pair::<S>(x);
+            }
+            let most = chains[0].max(chains[1]).max(chains[2].max(chains[3]));
+            let group = &mut self.maxima.lanes[first / self.maxima.group];
+            *group = most.max(s.load(group)).to_array();
+            largest = most.max(largest);
+            first += BLOCK;
         }
+        (largest.reduce_max(), numbers != u16::MAX)
+    }
+}
+
+/// The largest logit in an interval.
+pub struct TopOf<'a> {
+    pub logits: &'a [f32],
+    pub all: Interval,
+}
+
+impl Kernel for TopOf<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let (mut rest, ends) = (Read::new(self.logits), Ends::new(s, self.all));
+        let nothing = s.splat(f32::NEG_INFINITY);
+        let mut largest = nothing;
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            for i in 0..2 {
-                largest[i] = x[i].max(largest[i]);
-                numbers &= x[i].equals(x[i]).bits();
+            for x in x {
+                let within = x.exceeds(ends.below).select(ends.above.exceeds(x).select(x, nothing), nothing);
+                largest = within.max(largest);
             }
             rest.put_pair::<S>(x);
         }
-        let largest = largest[0].max(largest[1]).max(largest[2].max(largest[3]));
-        (largest.reduce_max(), numbers != u16::MAX)
+        largest.reduce_max()
     }
 }
 
@@ -292,8 +467,9 @@ impl Kernel for Mean<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> [f64; 2] {
         let (mut rest, mut sums) = (Read::new(self.logits), [s.zero_f64(); 2]);
+        let ends = Ends::new(s, self.all);
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            let (factors, _) = within(s, x, self.all);
+            let factors = ends.pair_factors(s, x);
             for i in 0..2 {
                 let (z, weight) = self.weights.apply(s, x[i]);
                 let weight = weight * factors[i].widen();
@@ -318,8 +494,9 @@ impl Kernel for Spread<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> [f64; 3] {
         let (mut rest, mut sums) = (Read::new(self.logits), [s.zero_f64(); 3]);
+        let ends = Ends::new(s, self.all);
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            let (factors, _) = within(s, x, self.all);
+            let factors = ends.pair_factors(s, x);
             for i in 0..2 {
                 // What is not finite is no part of it, and 0 times that would be NaN.
                 let (factor, finite) = (factors[i].widen(), x[i].max(s.splat(f32::MIN)));

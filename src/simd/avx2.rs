@@ -28,6 +28,24 @@ impl Avx2 {
     }
 }
 
+/// For each set of a half's lanes their numbers, in order.
+static COMPRESSIONS: [[i32; HALF]; 1 << HALF] = {
+    let mut compressions = [[0; HALF]; 1 << HALF];
+    let mut set = 0;
+    while set < 1 << HALF {
+        let (mut lane, mut len) = (0, 0);
+        while lane < HALF {
+            if set >> lane & 1 == 1 {
+                compressions[set][len] = lane as i32;
+                len += 1;
+            }
+            lane += 1;
+        }
+        set += 1;
+    }
+    compressions
+};
+
 /// Runs intrinsics.
 macro_rules! intrinsics {
     ($($body:tt)*) => {
@@ -326,6 +344,18 @@ impl super::F32 for F32 {
                 _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(high)),
             ]
         })
+    }
+
+    #[inline(always)]
+    fn compress(self, bits: u16, to: &mut [f32; LANES]) {
+        let [low, high] = bits.to_le_bytes().map(usize::from);
+        let behind = low.count_ones() as usize;
+        intrinsics! {
+            let lanes = _mm256_loadu_si256(COMPRESSIONS[low].as_ptr().cast());
+            _mm256_storeu_ps(to.as_mut_ptr(), _mm256_permutevar8x32_ps(self.0[0], lanes));
+            let lanes = _mm256_loadu_si256(COMPRESSIONS[high].as_ptr().cast());
+            _mm256_storeu_ps(to[behind..][..HALF].as_mut_ptr(), _mm256_permutevar8x32_ps(self.0[1], lanes));
+        }
     }
 
     #[inline(always)]

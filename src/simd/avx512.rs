@@ -262,6 +262,12 @@ impl super::F32 for F32 {
     }
 
     #[inline(always)]
+    fn compress(self, bits: u16, to: &mut [f32; LANES]) {
+        // All lanes are stored: to store some takes much longer.
+        intrinsics! { _mm512_storeu_ps(to.as_mut_ptr(), _mm512_maskz_compress_ps(bits, self.0)) }
+    }
+
+    #[inline(always)]
     fn to_array(self) -> [f32; LANES] {
         let mut lanes = [0.0; LANES];
         intrinsics! { _mm512_storeu_ps(lanes.as_mut_ptr(), self.0) };

@@ -187,6 +187,17 @@ pub trait F32:
         *to = self.to_array().map(MaybeUninit::new);
     }
 
+    /// Stores the lanes whose bits are set, in their order, and behind them anything.
+    #[inline(always)]
+    fn compress(self, bits: u16, to: &mut [f32; LANES]) {
+        let mut len = 0;
+        for (i, lane) in self.to_array().into_iter().enumerate() {
+            // Written in any case, and passed only if it counts: no branch to guess.
+            to[len % LANES] = lane;
+            len += usize::from(bits >> i & 1);
+        }
+    }
+
     /// Stores past the caches, if there is a way to and `to` begins at a multiple of [`STREAM_ALIGNMENT`] bytes.
     ///
     /// Nobody may look at what has been stored before [`Simd::fence`].

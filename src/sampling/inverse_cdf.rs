@@ -1,0 +1,61 @@
+//! The inverse of the distribution function: one number, and the ids in their order.
+
+use super::survivors::{FEW, Scratch, Survivors};
+use super::sweep::{Count, EachTerm, Interval};
+
+impl Survivors<'_, '_> {
+    /// The token up to which there is more than a part `uniform` of the mass, in the order of the ids.
+    pub fn draw(&mut self, uniform: f64) -> (u32, f32) {
+        if !self.are_few() {
+            return self.narrow(uniform);
+        }
+        let at = pick(self.weigh().iter().copied(), uniform);
+        let list = &self.scratch().list;
+        (list.places[at], list.logits[at])
+    }
+
+    /// [`Survivors::draw`] from many: from parts of the row, and parts of the part.
+    fn narrow(&mut self, mut uniform: f64) -> (u32, f32) {
+        const PARTS: usize = 64;
+        let (mut ids, weights, machine) = (self.ids(), self.terms(), self.machine());
+        while ids.len() > FEW {
+            let len = ids.len().div_ceil(PARTS).next_multiple_of(64);
+            let mut masses = [0.0; PARTS];
+            for (i, mass) in masses.iter_mut().enumerate() {
+                let start = (ids.start + i * len).min(ids.end);
+                let part = start..(start + len).min(ids.end);
+                *mass = self.mass_of(part, weights);
+            }
+            let total: f64 = masses.iter().sum();
+            let at = pick(masses.iter().copied(), uniform);
+            let before: f64 = masses[..at].iter().sum();
+            uniform = ((uniform * total - before) / masses[at]).clamp(0.0, 1.0);
+            let start = ids.start + at * len;
+            ids = start..(start + len).min(ids.end);
+        }
+        self.sweep::<_, false>(ids, Count, Interval::NOTHING, Interval::NUMBERS);
+        let Scratch { list, found, .. } = self.scratch();
+        // Nobody needs the list where they are many.
+        let terms = &mut list.logits[..found.len];
+        terms.copy_from_slice(found.logits());
+        machine.run(EachTerm { logits: terms, weights });
+        let at = pick(terms.iter().map(|&term| f64::from(term)), uniform);
+        (found.places[at], found.logits[at])
+    }
+}
+
+/// The first of some masses up to which there is more than a part of their sum; the last that is not 0 if rounding says none.
+pub fn pick(masses: impl Iterator<Item = f64> + Clone, part: f64) -> usize {
+    let target = part * masses.clone().sum::<f64>();
+    let (mut sum, mut last) = (0.0, 0);
+    for (i, mass) in masses.enumerate() {
+        sum += mass;
+        if mass > 0.0 {
+            last = i;
+            if sum > target {
+                return i;
+            }
+        }
+    }
+    last
+}
