@@ -56,8 +56,7 @@ fn step(survivors: &mut Survivors<'_, '_>, filter: Filter, sampler: &Sampler, dr
         }
         Filter::TopP => keep(survivors, Order::Largest, Amount::Mass(sampler.top_p), min_keep),
         Filter::Typical => {
-            let mean = survivors.mean_exponent();
-            let order = Order::Nearest { weights: survivors.exact(), mean };
+            let order = survivors.typical();
             keep(survivors, order, Amount::Mass(sampler.typical), min_keep);
         }
         Filter::MinP => {

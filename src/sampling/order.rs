@@ -9,8 +9,8 @@ use super::sweep::{Exact, Interval, Places};
 pub enum Order {
     /// The largest logit first.
     Largest,
-    /// Exponents nearest to their mean first.
-    Nearest { weights: Exact, mean: f64 },
+    /// Exponents nearest to their mean first, under a distribution with this mass.
+    Nearest { weights: Exact, mean: f64, mass: f64 },
 }
 
 /// Floats as integers of the same order, but for -0, which is the same as +0 here.
@@ -29,7 +29,7 @@ impl Order {
     pub fn key(self, x: f32) -> u64 {
         match self {
             Order::Largest => u64::from(!ordered(x)),
-            Order::Nearest { weights, mean } => (weights.exponent(x) - mean).abs().to_bits(),
+            Order::Nearest { weights, mean, .. } => (weights.exponent(x) - mean).abs().to_bits(),
         }
     }
 
@@ -45,7 +45,7 @@ impl Order {
     pub fn up_to(self, key: u64) -> Interval {
         match self {
             Order::Largest => Interval { low: float(!(key as u32)), high: f32::MAX },
-            Order::Nearest { weights, mean } => {
+            Order::Nearest { weights, mean, .. } => {
                 let most = f64::from_bits(key);
                 let low = first_where(|x| mean - weights.exponent(x) <= most);
                 let above = first_where(|x| weights.exponent(x) - mean > most);
@@ -99,10 +99,10 @@ pub struct Reached {
 }
 
 /// Where in some tokens an amount is reached, given how many and how much there is before them; or how much there is with all of them.
-/// `entries` is room for as many.
+/// `entries` is room.
 pub fn reach<const MOST: usize>(
     tokens: &Places<MOST>,
-    entries: &mut [u64; MOST],
+    entries: &mut [u64],
     order: Order,
     weight: impl Fn(usize) -> f64,
     (count, before): (usize, f64),

@@ -1,14 +1,25 @@
 //! A sample of a row, and what it says about where an amount is reached.
+//!
+//! It is stratified: the few largest logits, which may have most of the mass, are all in it, and of the others every so-manieth one, which
+//! stands for as many. So what it says of sums is uncertain only by the others.
 
 use crate::simd::isa::Machine;
 
 use super::order::Order;
 use super::scores::Scores;
 use super::set::Set;
-use super::sweep::{Each, Exact};
+use super::sweep::{Each, Exact, Places};
 
-/// Tokens that are looked at.
-pub const SAMPLE: usize = 2048;
+/// Tokens that stand for others.
+const LIGHT: usize = 2048;
+
+/// The largest, at most.
+pub const HEAVY: usize = 1024;
+
+const MOST: usize = LIGHT + HEAVY;
+
+/// How far guesses are off, at most as a rule, in standard deviations.
+const DEVIATIONS: f64 = 3.0;
 
 /// What is known of the token where an amount is reached.
 #[derive(Debug, Clone, Copy)]
@@ -21,132 +32,187 @@ pub struct Known {
     pub up_to: Option<f64>,
 }
 
-/// Every so-manieth token of a row, in some order.
+/// Some tokens of a row, in some order.
 pub struct Sample {
-    logits: [f32; SAMPLE],
-    weights: [f64; SAMPLE],
+    logits: [f32; MOST],
+    /// What each stands for.
+    amounts: [f64; MOST],
+    /// The squares of those that stand for others.
+    variances: [f64; MOST],
     len: usize,
-    /// How many tokens each of these stands for.
-    stride: f64,
 }
 
 impl Sample {
-    pub const NONE: Self = Self { logits: [0.0; SAMPLE], weights: [0.0; SAMPLE], len: 0, stride: 1.0 };
+    pub const NONE: Self = Self { logits: [0.0; MOST], amounts: [0.0; MOST], variances: [0.0; MOST], len: 0 };
 
-    /// Takes a sample of what is left, weighed by mass if there are weights, and otherwise by number.
-    pub fn take(
+    /// Takes a sample of what is left, of which all tokens with these logits and larger ones are given. It is of the mass if there are
+    /// weights, and otherwise of numbers.
+    pub fn take<const N: usize>(
         &mut self,
         machine: Machine,
         scores: &Scores<'_>,
         set: Set,
         order: Order,
         weights: Option<Exact>,
+        (least, heavy): (f32, &Places<N>),
         entries: &mut [u64],
     ) {
-        let stride = scores.len().div_ceil(SAMPLE);
+        // Keys of 64 bits are shortened: it is a sample.
+        let entry = |logit: f32| {
+            let key = match order {
+                Order::Largest => order.key(logit),
+                Order::Nearest { .. } => order.key(logit) >> 32,
+            };
+            key << 32 | u64::from(logit.to_bits())
+        };
+        let stride = scores.len().div_ceil(LIGHT);
         let mut len = 0;
+        for &logit in heavy.logits() {
+            (entries[len], len) = (entry(logit), len + 1);
+        }
         for place in (0..scores.len()).step_by(stride) {
             let logit = scores.get(place);
-            if set.contains(logit, place as u32) {
-                // Keys of 64 bits, or of 32, shortened or not: it is a sample.
-                let key = match order {
-                    Order::Largest => order.key(logit),
-                    Order::Nearest { .. } => order.key(logit) >> 32,
-                };
-                entries[len] = key << 32 | u64::from(logit.to_bits());
-                len += 1;
+            if logit < least && set.contains(logit, place as u32) {
+                (entries[len], len) = (entry(logit), len + 1);
             }
         }
-        (self.len, self.stride) = (len, stride as f64);
-        entries[..len].sort_unstable();
-        for (logit, &entry) in self.logits.iter_mut().zip(&entries[..len]) {
+        let (entries, room) = entries.split_at_mut(len);
+        let entries = sort(entries, &mut room[..len]);
+        self.len = len;
+        let (logits, amounts) = (&mut self.logits[..len], &mut self.amounts[..len]);
+        for (logit, &entry) in logits.iter_mut().zip(&*entries) {
             *logit = f32::from_bits(entry as u32);
         }
         match weights {
-            Some(weights) => {
-                machine.run(Each { logits: &self.logits[..len], weights, out: &mut self.weights[..len] });
-            }
-            None => self.weights[..len].fill(1.0),
+            Some(weights) => machine.run(Each { logits, weights, out: amounts }),
+            None => amounts.fill(1.0),
+        }
+        let stride = stride as f64;
+        for ((logit, amount), variance) in logits.iter().zip(amounts).zip(&mut self.variances) {
+            let is_heavy = *logit >= least;
+            *amount *= if is_heavy { 1.0 } else { stride };
+            *variance = if is_heavy { 0.0 } else { *amount * *amount };
         }
     }
 
-    /// Where a part of the mass is reached, if the sample knows how much that is: two keys that it is probably between.
-    pub fn guess_part(&self, order: Order, part: f64) -> Option<(u64, u64)> {
-        let weights = &self.weights[..self.len];
-        let (mut sum, mut squares) = (0.0, 0.0);
-        for weight in weights {
-            (sum, squares) = (sum + weight, squares + weight * weight);
-        }
-        // What is missing are the largest.
-        if squares > 1e-3 * sum * sum {
-            return None;
-        }
-        let (kept, squares_kept) = reached(weights.iter(), part * sum);
+    /// Two keys that a part of the mass is probably reached between.
+    pub fn guess_part(&self, order: Order, part: f64) -> (u64, u64) {
+        let sum: f64 = self.amounts[..self.len].iter().sum();
+        let variance: f64 = self.variances[..self.len].iter().sum();
+        let (kept, variance_kept) = self.reached(0..self.len, part * sum);
         let rest = 1.0 - part;
-        let variance = rest * rest * squares_kept + part * part * (squares - squares_kept);
+        let variance = rest * rest * variance_kept + part * part * (variance - variance_kept);
         let deviation = DEVIATIONS * libm::sqrt(variance);
-        let (first, _) = reached(weights[..kept].iter(), part * sum - deviation);
-        let (last, _) = reached(weights.iter(), part * sum + deviation);
-        let last = if last < self.len { order.key(self.logits[last]) } else { order.end() };
-        Some((if first == 0 { 0 } else { order.key(self.logits[first - 1]) }, last))
+        let (first, _) = self.reached(0..kept, part * sum - deviation);
+        let (last, _) = self.reached(0..self.len, part * sum + deviation);
+        self.keys(order, (0, order.end()), 0..self.len, (first, last))
     }
 
     /// Two keys that an amount is probably reached between.
     pub fn guess(&self, order: Order, known: Known, target: f64) -> (u64, u64) {
-        let key = |i: usize| order.key(self.logits[i]);
         let Known { from, to, .. } = known;
         let logits = &self.logits[..self.len];
         let start = logits.partition_point(|&x| order.key(x) < from);
         let end = start + logits[start..].partition_point(|&x| order.key(x) <= to);
-        let weights = &self.weights[start..end];
-        // From the front, or from the back: from where less is uncertain.
-        let ahead = (target - known.before) / self.stride;
-        let (kept, variance_ahead) = reached(weights.iter(), ahead);
-        let mut bounds = {
-            let deviation = DEVIATIONS * libm::sqrt(variance_ahead) + 1.0 * f64::from(u8::from(kept == 0));
-            let (first, _) = reached(weights.iter(), ahead - deviation);
-            let (last, _) = reached(weights.iter(), ahead + deviation);
-            (first, last)
-        };
+        // From the front or from the back, from where less is uncertain.
+        let ahead = target - known.before;
+        let (kept, variance) = self.reached(start..end, ahead);
+        let deviation = DEVIATIONS * libm::sqrt(variance);
+        let (first, _) = self.reached(start..end, ahead - deviation);
+        let (last, _) = self.reached(start..end, ahead + deviation);
+        let mut bounds = (start + first, start + last);
         if let Some(up_to) = known.up_to {
-            let behind = (up_to - target) / self.stride;
-            let (_, variance) = reached(weights.iter().rev(), behind);
-            if variance < variance_ahead || kept == weights.len() {
-                let deviation = DEVIATIONS * libm::sqrt(variance);
-                let (first, _) = reached(weights.iter().rev(), behind + deviation);
-                let (last, _) = reached(weights.iter().rev(), behind - deviation);
-                bounds = (weights.len() - first, weights.len() - last);
+            let behind = up_to - target;
+            let (_, variance_behind) = self.reached_back(start..end, behind);
+            if variance_behind < variance || start + kept == end {
+                let deviation = DEVIATIONS * libm::sqrt(variance_behind);
+                let (first, _) = self.reached_back(start..end, behind + deviation);
+                let (last, _) = self.reached_back(start..end, behind - deviation);
+                bounds = (end - first, end - last);
             }
         }
-        let first = if bounds.0 == 0 { from } else { key(start + bounds.0 - 1) };
-        let last = if bounds.1 >= weights.len() { to } else { key(start + bounds.1) };
-        let (first, last) = (first.clamp(from, to), last.clamp(from, to));
-        if (first, last) != (from, to) {
-            return (first, last);
+        let guess = self.keys(order, (from, to), start..end, bounds);
+        if guess != (from, to) {
+            return guess;
         }
         // Nothing is learnt: the median.
-        let middle = if weights.is_empty() { from.midpoint(to) } else { key(start + weights.len() / 2) };
+        let middle = if start == end { from.midpoint(to) } else { order.key(logits[start.midpoint(end)]) };
         (from, if middle < to { middle } else { from.midpoint(to) })
     }
 
-    /// The key of a token with so many before it.
-    pub fn ranked(&self, order: Order, rank: usize) -> u64 {
-        let at = rank / self.stride as usize;
-        if at < self.len { order.key(self.logits[at]) } else { order.end() }
+    /// The keys of the last token before a bound and the first behind another, of a part of the sample.
+    fn keys(
+        &self,
+        order: Order,
+        (from, to): (u64, u64),
+        part: core::ops::Range<usize>,
+        (first, last): (usize, usize),
+    ) -> (u64, u64) {
+        let key = |i: usize| order.key(self.logits[i]).clamp(from, to);
+        let first = if first == part.start { from } else { key(first - 1) };
+        (first, if last < part.end { key(last) } else { to })
+    }
+
+    /// How many tokens of a part it takes until they are an amount, and the variance of that.
+    fn reached(&self, part: core::ops::Range<usize>, amount: f64) -> (usize, f64) {
+        reached(self.amounts[part.clone()].iter().zip(&self.variances[part]), amount)
+    }
+
+    /// The same from the back.
+    fn reached_back(&self, part: core::ops::Range<usize>, amount: f64) -> (usize, f64) {
+        reached(self.amounts[part.clone()].iter().zip(&self.variances[part]).rev(), amount)
     }
 }
 
-/// How far guesses are off, at most as a rule.
-const DEVIATIONS: f64 = 3.0;
-
-/// How many of some weights it takes until they are an amount, and the sum of their squares.
-fn reached<'a>(weights: impl Iterator<Item = &'a f64>, amount: f64) -> (usize, f64) {
-    let (mut sum, mut squares, mut count) = (0.0, 0.0, 0);
-    for weight in weights {
+fn reached<'a>(tokens: impl Iterator<Item = (&'a f64, &'a f64)>, amount: f64) -> (usize, f64) {
+    let (mut sum, mut variance, mut count) = (0.0, 0.0, 0);
+    for (more, uncertain) in tokens {
         if sum >= amount {
             break;
         }
-        (sum, squares, count) = (sum + weight, squares + weight * weight, count + 1);
+        (sum, variance, count) = (sum + more, variance + uncertain, count + 1);
     }
-    (count, squares)
+    (count, variance)
+}
+
+/// Sorts by the upper 24 bits, which is as exact as a sample need be: three times by eight, in a time that does not depend on what they
+/// are.
+fn sort<'a>(mut entries: &'a mut [u64], mut room: &'a mut [u64]) -> &'a [u64] {
+    const SHIFTS: [u32; 3] = [40, 48, 56];
+    let mut counts = [[0_u32; 256]; SHIFTS.len()];
+    for entry in &*entries {
+        for (counts, shift) in counts.iter_mut().zip(SHIFTS) {
+            counts[(entry >> shift) as usize & 255] += 1;
+        }
+    }
+    for (counts, shift) in counts.iter_mut().zip(SHIFTS) {
+        let mut start = 0;
+        for count in counts.iter_mut() {
+            (*count, start) = (start, start + *count);
+        }
+        for entry in &*entries {
+            let place = &mut counts[(entry >> shift) as usize & 255];
+            room[*place as usize] = *entry;
+            *place += 1;
+        }
+        (entries, room) = (room, entries);
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_sorted_by_their_upper_bits() {
+        let mut entries: Vec<u64> = (0..1000_u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let mut room = vec![0; entries.len()];
+        let sorted = sort(&mut entries, &mut room);
+        assert!(sorted.is_sorted_by_key(|entry| entry >> 40));
+        assert_eq!(
+            sorted.iter().fold(0, |all, entry| all ^ entry),
+            (0..1000_u64).fold(0, |all, i| { all ^ i.wrapping_mul(0x9e37_79b9_7f4a_7c15) })
+        );
+    }
 }

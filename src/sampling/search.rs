@@ -9,15 +9,13 @@ use super::sweep::{Count, Each, Weigh};
 const GUESSES: usize = 8;
 
 /// What a search finds.
-pub struct Found {
+struct Found {
     /// Nothing if all are kept.
-    pub last: Option<Last>,
+    last: Option<Last>,
     /// Whether the errors of sums cannot have changed that.
-    pub is_certain: bool,
-}
-
-impl Found {
-    const UNCERTAIN: Self = Self { last: None, is_certain: false };
+    is_certain: bool,
+    /// Two keys that it is probably between.
+    guess: (u64, u64),
 }
 
 impl Survivors<'_, '_> {
@@ -27,18 +25,21 @@ impl Survivors<'_, '_> {
             return self.last_of_few(order, amount);
         }
         match (amount, order) {
-            (Amount::Tokens(count), _) => self.search(order, amount, Some(count as f64), Count, 1.0).last,
-            (Amount::Mass(_), Order::Largest) => {
+            (Amount::Tokens(count), _) => {
+                let guess = self.guess_number(order, count);
+                self.search(order, Ok(count as f64), Count, 1.0, guess).last
+            }
+            (Amount::Mass(part), Order::Largest) => {
                 let (terms, unit) = (self.terms(), self.unit());
-                let found = self.search(order, amount, None, terms, unit);
+                let found = self.search(order, Err(part), terms, unit, None);
                 if found.is_certain {
                     return found.last;
                 }
-                self.search(order, amount, None, self.exact(), 1.0).last
-            }
-            (Amount::Mass(part), Order::Nearest { .. }) => {
                 let target = part * self.mass();
-                self.search(order, amount, Some(target), self.exact(), 1.0).last
+                self.search(order, Ok(target), self.exact(), 1.0, Some(found.guess)).last
+            }
+            (Amount::Mass(part), Order::Nearest { mass, .. }) => {
+                self.search(order, Ok(part * mass), self.exact(), 1.0, None).last
             }
         }
     }
@@ -54,53 +55,52 @@ impl Survivors<'_, '_> {
         Some(Last { is_found: false, ..reached.last })
     }
 
-    /// The search through reads of the row. `target` is known already if weights need not be summed up first; sums are divided by
-    /// `unit`.
+    /// The search through reads of the row, for an amount or for a part of what all weigh; sums are divided by `unit`. The first read
+    /// may be given what to look between.
     fn search<W: Weigh>(
         &mut self,
         order: Order,
-        amount: Amount,
-        mut target: Option<f64>,
+        mut target: Result<f64, f64>,
         weights: W,
         unit: f64,
+        mut given: Option<(u64, u64)>,
     ) -> Found {
         let mut known = Known { from: 0, to: order.end(), before: 0.0, up_to: None };
         let mut is_sampled = false;
         for attempt in 0.. {
-            let (first, last) = match self.first_guess(order, amount, attempt) {
-                Some(guess) => guess,
-                None if attempt < GUESSES => {
-                    if !is_sampled {
-                        self.sample(order, W::WEIGHS);
-                        is_sampled = true;
-                    }
-                    match (target, amount) {
-                        (Some(target), _) => self.scratch().sample.guess(order, known, target),
-                        (None, Amount::Mass(part)) => self.guess_part(order, part),
-                        (None, Amount::Tokens(_)) => unreachable!("numbers need not be summed up first"),
-                    }
-                }
-                None => (known.from, known.from.midpoint(known.to)),
+            if given.is_none() && !is_sampled {
+                self.sample(order, W::WEIGHS);
+                is_sampled = true;
+            }
+            let sample = &self.scratch().sample;
+            let guess = match (given.take(), target) {
+                (Some(given), _) => given,
+                (None, Ok(target)) if attempt < GUESSES => sample.guess(order, known, target),
+                (None, Ok(_)) => (known.from, known.from.midpoint(known.to)),
+                (None, Err(part)) => sample.guess_part(order, part),
             };
+            let (first, last) = guess;
             let (inner, outer) = (order.before(first), order.up_to(last));
             let ids = self.ids();
             let swept = match target {
-                Some(_) => self.sweep::<_, false>(ids, weights, inner, outer),
-                None => self.sweep::<_, true>(ids, weights, inner, outer),
+                Ok(_) => self.sweep::<_, false>(ids, weights, inner, outer),
+                Err(_) => self.sweep::<_, true>(ids, weights, inner, outer),
             };
-            let target = match (target, amount) {
-                (None, Amount::Mass(part)) => {
-                    known.up_to = Some(swept.all / unit);
-                    *target.insert(part * swept.all / unit)
+            let target = match target {
+                Ok(target) => target,
+                Err(part) => {
+                    let all = swept.all / unit;
+                    known.up_to = Some(all);
+                    target = Ok(part * all);
+                    part * all
                 }
-                (target, _) => target.unwrap_or_default(),
             };
             let before = if W::WEIGHS { swept.inner / unit } else { swept.count as f64 };
             // Of what is before and of the target.
             let tolerance = 2.0 * W::ERROR * target;
             let is_near = |amount: f64| tolerance > 0.0 && (amount - target).abs() <= tolerance;
             if is_near(before) {
-                return Found::UNCERTAIN;
+                return Found { last: None, is_certain: false, guess };
             }
             if before >= target {
                 (known.to, known.up_to) = (first - 1, Some(before));
@@ -129,20 +129,20 @@ impl Survivors<'_, '_> {
                     Ok(reached) => {
                         let margin = (target - reached.before).min(reached.with - target);
                         let is_certain = tolerance == 0.0 || margin > tolerance;
-                        return Found { last: Some(reached.last), is_certain };
+                        return Found { last: Some(reached.last), is_certain, guess };
                     }
                     Err(with) => with,
                 }
             };
             if is_near(up_to) {
-                return Found::UNCERTAIN;
+                return Found { last: None, is_certain: false, guess };
             }
             if up_to >= target {
                 (known.to, known.up_to) = (last, Some(up_to));
             } else if last < known.to {
                 (known.from, known.before) = (last + 1, up_to);
             } else {
-                return Found { last: None, is_certain: tolerance == 0.0 };
+                return Found { last: None, is_certain: tolerance == 0.0, guess };
             }
         }
         unreachable!("every read narrows what is left")
@@ -175,30 +175,16 @@ impl Survivors<'_, '_> {
                 let at = needed - seen - 1;
                 let (logit, id) = (found.logits[at], found.places[at]);
                 let last = Last { key, logit, id, count: count + needed, is_found: false };
-                return Some(Found { last: Some(last), is_certain });
+                return Some(Found { last: Some(last), is_certain, guess: (key, key) });
             }
             (seen, first) = (seen + found.len, end);
         }
         None
     }
 
-    /// What is known without a sample: that the largest logits are not below the largest ones of some parts of the row.
-    fn first_guess(&mut self, order: Order, amount: Amount, attempt: usize) -> Option<(u64, u64)> {
-        if attempt > 0 || !matches!(order, Order::Largest) {
-            return None;
-        }
-        let number = match amount {
-            Amount::Tokens(count) => count,
-            // As many as are worth a try if few of them have most of the mass.
-            Amount::Mass(_) if self.is_peaked() => FEW / 8,
-            Amount::Mass(_) => return None,
-        };
-        self.largest_of_parts(number).map(|largest| (0, order.key(largest)))
-    }
-
-    /// Two keys that a part of the mass is probably reached between, of which the sample may know nothing.
-    fn guess_part(&mut self, order: Order, part: f64) -> (u64, u64) {
-        let sample = &self.scratch().sample;
-        sample.guess_part(order, part).unwrap_or_else(|| (0, sample.ranked(order, FEW / 2)))
+    /// What is known without a sample: that so many logits are not below as many largest ones of parts of the row.
+    fn guess_number(&mut self, order: Order, count: usize) -> Option<(u64, u64)> {
+        let Order::Largest = order else { return None };
+        self.largest_of_parts(count).map(|largest| (0, order.key(largest)))
     }
 }

@@ -12,7 +12,7 @@
 //! # Exactness
 //!
 //! Filters keep what they would keep if the vocabulary was sorted and everything computed in f64. Masses of many tokens are first
-//! summed up from floats, whose relative error is below [`Terms::ERROR`]; only where a bound is so close to an element that
+//! summed up from floats, whose relative error is below [`Weigh::ERROR`]; only where a bound is so close to an element that
 //! this matters the search is done once more with exponentials in f64.
 
 use core::mem;
@@ -23,11 +23,12 @@ use crate::ops::temperature::Temperature;
 use crate::simd::isa::Machine;
 
 use super::order::{Amount, Last, Order};
-use super::sample::Sample;
+use super::sample::{HEAVY, Sample};
 use super::scores::{BLOCK, Changes, Room, Scores};
 use super::set::Set;
 use super::sweep::{
-    Count, Each, Exact, Interval, Mass, Maxima, Mean, Places, Spread, Sweep, Swept, Terms, Top, TopOf, Weigh,
+    Count, Each, Exact, Interval, MOST_LOGITS, Mass, Maxima, Mean, Places, Spread, Sweep, Swept, Terms, Top,
+    TopOf, Weigh,
 };
 
 /// As many tokens are listed.
@@ -39,7 +40,7 @@ pub struct Scratch {
     pub list: Places<FEW>,
     /// What a read has gathered.
     pub found: Places<FEW>,
-    pub entries: [u64; FEW],
+    pub entries: [u64; 2 * FEW],
     pub weights: [f64; FEW],
     pub sample: Sample,
     maxima: Maxima,
@@ -50,7 +51,7 @@ impl Scratch {
     pub const NEW: Self = Self {
         list: Places::NONE,
         found: Places::NONE,
-        entries: [0; FEW],
+        entries: [0; 2 * FEW],
         weights: [0.0; FEW],
         sample: Sample::NONE,
         maxima: Maxima::NONE,
@@ -148,7 +149,7 @@ impl<'a, 's> Survivors<'a, 's> {
     }
 
     /// The same in floats, and in another unit.
-    pub fn terms(&self) -> Terms {
+    pub fn terms(&self) -> Terms<Temperature> {
         Terms { shift: Shift::new(self.top, self.scale), scale: self.scale }
     }
 
@@ -191,27 +192,19 @@ impl<'a, 's> Survivors<'a, 's> {
     /// Takes a sample of what is left.
     pub fn sample(&mut self, order: Order, is_weighed: bool) {
         let weights = if is_weighed { Some(self.exact()) } else { None };
-        let Scratch { sample, entries, .. } = &mut *self.scratch;
-        sample.take(self.machine, &self.scores, self.set, order, weights, entries);
+        let mut least = self.largest_of_parts(HEAVY / 2).unwrap_or(f32::INFINITY);
+        let heavy = Interval { low: least, high: f32::MAX };
+        self.sweep::<_, false>(self.ids(), Count, Interval::NOTHING, heavy);
+        let Scratch { sample, entries, found, .. } = &mut *self.scratch;
+        if found.len > HEAVY {
+            (least, found.len) = (f32::INFINITY, 0);
+        }
+        sample.take(self.machine, &self.scores, self.set, order, weights, (least, found), entries);
     }
 
     /// A logit that so many tokens are not below, where the parts of the row tell that.
     pub fn largest_of_parts(&mut self, number: usize) -> Option<f32> {
         if self.set == Set::ALL { self.scratch.maxima.largest(number, self.scores.len()) } else { None }
-    }
-
-    /// Whether most of the mass seems to be that of few tokens.
-    pub fn is_peaked(&mut self) -> bool {
-        let weights = self.exact();
-        let Scratch { maxima, weights: out, .. } = &mut *self.scratch;
-        let logits = maxima.logits(self.scores.len());
-        let out = &mut out[..logits.len()];
-        self.machine.run(Each { logits, weights, out });
-        let (mut sum, mut squares) = (0.0, 0.0);
-        for weight in out {
-            (sum, squares) = (sum + *weight, squares + *weight * *weight);
-        }
-        sum * sum < 200.0 * squares
     }
 
     /// Lists the tokens that are left, if they are few.
@@ -351,14 +344,14 @@ impl<'a, 's> Survivors<'a, 's> {
         out
     }
 
-    /// The mean of `(x - max) / T` under the distribution that is left.
-    pub fn mean_exponent(&mut self) -> f64 {
+    /// The order of how typical tokens are of the distribution that is left.
+    pub fn typical(&mut self) -> Order {
         let weights = self.exact();
         let [mass, sum] = self.sums(|machine, logits, all, sums: [f64; 2]| {
             let [mass, sum] = machine.run(Mean { logits, weights, all });
             [sums[0] + mass, sums[1] + sum]
         });
-        sum / mass
+        Order::Nearest { weights, mean: sum / mass, mass }
     }
 
     /// The standard deviation of the logits that are left.
@@ -428,7 +421,7 @@ fn pieces(
     for (part, all) in set.parts(ids) {
         let mut first = part.start;
         while first < part.end {
-            let logits = scores.block(first..part.end, room);
+            let logits = scores.block(first..part.end.min(first + MOST_LOGITS), room);
             call(first, logits, all);
             first += logits.len();
         }

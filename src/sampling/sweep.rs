@@ -3,7 +3,7 @@
 use crate::lanes::{Map, map};
 use crate::math::exp_wide;
 use crate::ops::normalizer::{Shift, Term};
-use crate::ops::temperature::Temperature;
+use crate::ops::temperature::Scale;
 use crate::simd::{F32, F64, Kernel, LANES, Mask, Simd};
 use crate::span::{Read, Span, Write};
 
@@ -40,11 +40,29 @@ pub struct Places<const MOST: usize> {
 impl<const MOST: usize> Places<MOST> {
     pub const NONE: Self = Self { logits: [0.0; MOST], places: [0; MOST], len: 0 };
 
-    pub fn push(&mut self, logit: f32, place: u32) {
-        if self.len < MOST {
-            (self.logits[self.len], self.places[self.len]) = (logit, place);
+    /// Adds the lanes whose bits are set; the places of all are told as floats, from a first one on.
+    #[inline(always)]
+    fn push<S: Simd>(&mut self, x: S::F32, places: S::F32, bits: u16, first: usize) {
+        let count = bits.count_ones() as usize;
+        if let (Some(logits), Some(to)) = (
+            self.logits.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut()),
+            self.places.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut::<LANES>()),
+        ) {
+            x.compress(bits, logits);
+            let mut compressed = [0.0; LANES];
+            places.compress(bits, &mut compressed);
+            for i in 0..LANES {
+                to[i] = first as u32 + compressed[i] as i32 as u32;
+            }
+        } else {
+            let (logits, places, mut rest) = (x.to_array(), places.to_array(), bits);
+            for at in self.len..MOST.min(self.len + count) {
+                let lane = rest.trailing_zeros() as usize;
+                (self.logits[at], self.places[at]) = (logits[lane], first as u32 + places[lane] as u32);
+                rest &= rest - 1;
+            }
         }
-        self.len += 1;
+        self.len += count;
     }
 
     /// Whether there were more than there is room for.
@@ -66,8 +84,8 @@ pub trait Weigh: Copy {
     /// What the relative error of a sum of weights is below, where it matters.
     const ERROR: f64 = 0.0;
 
-    /// The weights of two vectors, times 0 or 1, added in pairs of lanes.
-    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; 2], parts: [[S::F32; 2]; N]) -> [S::F64; N];
+    /// The weights of two vectors, added lane by lane. -inf has none, or all but none.
+    fn weigh<S: Simd>(self, s: S, x: [S::F32; 2]) -> S::F64;
 }
 
 /// Not at all.
@@ -78,31 +96,27 @@ impl Weigh for Count {
     const WEIGHS: bool = false;
 
     #[inline(always)]
-    fn weigh<S: Simd, const N: usize>(self, s: S, _: [S::F32; 2], _: [[S::F32; 2]; N]) -> [S::F64; N] {
-        [s.zero_f64(); N]
+    fn weigh<S: Simd>(self, s: S, _: [S::F32; 2]) -> S::F64 {
+        s.zero_f64()
     }
 }
 
 /// By the terms of a softmax.
 #[derive(Clone, Copy)]
-pub struct Terms {
+pub struct Terms<C> {
     pub shift: Shift,
-    pub scale: Temperature,
+    pub scale: C,
 }
 
-impl Weigh for Terms {
+impl<C: Scale> Weigh for Terms<C> {
     /// A term has 2 u at most, with `u = 2^-24`, and the sum of a pair 1 u more.
     const ERROR: f64 = 3.0 / (1 << 24) as f64;
 
+    /// The terms of nothing are 0.
     #[inline(always)]
-    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; 2], parts: [[S::F32; 2]; N]) -> [S::F64; N] {
-        let [a, b] = Term::<S, Temperature, false>::new(s, self.shift, self.scale).apply(s, x);
-        let mut sums = [s.zero_f64(); N];
-        for i in 0..N {
-            // Products with 0 and 1 are exact.
-            sums[i] = (a * parts[i][0] + b * parts[i][1]).widen();
-        }
-        sums
+    fn weigh<S: Simd>(self, s: S, x: [S::F32; 2]) -> S::F64 {
+        let [a, b] = Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x);
+        (a + b).widen()
     }
 }
 
@@ -133,13 +147,8 @@ impl Exact {
 
 impl Weigh for Exact {
     #[inline(always)]
-    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; 2], parts: [[S::F32; 2]; N]) -> [S::F64; N] {
-        let ((_, a), (_, b)) = (self.apply(s, x[0]), self.apply(s, x[1]));
-        let mut sums = [s.zero_f64(); N];
-        for i in 0..N {
-            sums[i] = a * parts[i][0].widen() + b * parts[i][1].widen();
-        }
-        sums
+    fn weigh<S: Simd>(self, s: S, x: [S::F32; 2]) -> S::F64 {
+        self.apply(s, x[0]).1 + self.apply(s, x[1]).1
     }
 }
 
@@ -154,8 +163,8 @@ pub struct Swept {
     pub all: f64,
 }
 
-/// A read over logits: what is in `inner` is counted and weighed, what is in `outer` and not in `inner` is gathered; and what is
-/// in `all` is weighed too, with `ALL`. Each of the three holds the one before.
+/// A read over logits: what is in `inner` is counted and weighed, what is in `outer`, which holds that, and not in `inner` is gathered. With
+/// `ALL` all is weighed too.
 pub struct Sweep<'a, W, const MOST: usize, const ALL: bool> {
     /// Some of the logits, of which the first has this place.
     pub first: usize,
@@ -163,9 +172,16 @@ pub struct Sweep<'a, W, const MOST: usize, const ALL: bool> {
     pub weights: W,
     pub inner: Interval,
     pub outer: Interval,
+    /// What there is at all.
     pub all: Interval,
     pub gathered: &'a mut Places<MOST>,
 }
+
+/// So many logits have places that are floats.
+pub const MOST_LOGITS: usize = 1 << 24;
+
+const IOTA: [f32; LANES] =
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
 
 /// The ends of an interval, to be compared with lanes.
 #[derive(Clone, Copy)]
@@ -186,22 +202,17 @@ impl<V: F32> Ends<V> {
         x.exceeds(self.below).bits() & self.above.exceeds(x).bits()
     }
 
-    /// The same as factors, 0 or 1.
+    /// The same of both vectors of a pair.
     #[inline(always)]
-    fn factors<S: Simd<F32 = V>>(self, s: S, x: V) -> V {
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
-        x.exceeds(self.below).select(self.above.exceeds(x).select(one, zero), zero)
-    }
-
-    /// Both vectors of a pair.
-    #[inline(always)]
-    fn pair_bits(self, x: [V; 2]) -> u32 {
+    fn pair(self, x: [V; 2]) -> u32 {
         u32::from(self.bits(x[0])) | u32::from(self.bits(x[1])) << LANES
     }
 
+    /// -inf in the lanes that are not.
     #[inline(always)]
-    fn pair_factors<S: Simd<F32 = V>>(self, s: S, x: [V; 2]) -> [V; 2] {
-        [self.factors(s, x[0]), self.factors(s, x[1])]
+    fn only<S: Simd<F32 = V>>(self, s: S, x: V) -> V {
+        let nothing = s.splat(f32::NEG_INFINITY);
+        x.exceeds(self.below).select(self.above.exceeds(x).select(x, nothing), nothing)
     }
 }
 
@@ -229,11 +240,9 @@ impl Waiting {
     /// The weight of all of them.
     #[inline(always)]
     fn weigh<S: Simd, W: Weigh>(&mut self, s: S, weights: W) -> S::F64 {
-        let mut rest = Read::new(&self.logits[..self.len]);
-        let (mut sum, ends) = (s.zero_f64(), Ends::new(s, Interval::NUMBERS));
+        let (mut rest, mut sum) = (Read::new(&self.logits[..self.len]), s.zero_f64());
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            let [mass] = weights.weigh(s, x, [ends.pair_factors(s, x)]);
-            sum = sum + mass;
+            sum = sum + weights.weigh(s, x);
             rest.put_pair::<S>(x);
         }
         self.len = 0;
@@ -246,43 +255,39 @@ impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST,
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Swept {
-        let inner_ends = Ends::new(s, self.inner);
-        let (outer_ends, all_ends) = (Ends::new(s, self.outer), Ends::new(s, self.all));
+        let (inner_ends, outer_ends) = (Ends::new(s, self.inner), Ends::new(s, self.outer));
+        let (all_ends, are_all) = (Ends::new(s, self.all), self.all == Interval::NUMBERS);
+        let (iota, lanes) = (s.load(&IOTA), s.splat(LANES as f32));
         let mut waiting = Waiting { logits: [0.0; Waiting::ROOM], len: 0 };
         let (mut inner_sum, mut all_sum, mut count) = (s.zero_f64(), s.zero_f64(), 0);
         let (mut rest, mut at) = (Read::new(self.logits), 0);
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            let outer = outer_ends.pair_bits(x);
             if ALL {
-                let (in_inner, in_all) = (inner_ends.pair_factors(s, x), all_ends.pair_factors(s, x));
-                let [inner, all] = self.weights.weigh(s, x, [in_inner, in_all]);
-                (inner_sum, all_sum) = (inner_sum + inner, all_sum + all);
+                let only = if are_all { x } else { [all_ends.only(s, x[0]), all_ends.only(s, x[1])] };
+                all_sum = all_sum + self.weights.weigh(s, only);
             }
+            let outer = outer_ends.pair(x);
             if outer != 0 {
-                let inner = inner_ends.pair_bits(x);
+                let inner = inner_ends.pair(x);
                 count += inner.count_ones() as usize;
-                if W::WEIGHS && !ALL && inner != 0 {
+                if W::WEIGHS && inner != 0 {
                     waiting.push::<S>(x[0], inner as u16);
                     waiting.push::<S>(x[1], (inner >> LANES) as u16);
                     if waiting.is_full() {
                         inner_sum = inner_sum + waiting.weigh(s, self.weights);
                     }
                 }
-                let mut found = outer & !inner;
-                if self.gathered.is_exceeded() {
-                    self.gathered.len += found.count_ones() as usize;
-                    found = 0;
-                }
-                while found != 0 {
-                    let place = at + found.trailing_zeros() as usize;
-                    self.gathered.push(self.logits[place], (self.first + place) as u32);
-                    found &= found - 1;
+                let found = outer & !inner;
+                if found != 0 {
+                    let places = iota + s.splat(at as f32);
+                    self.gathered.push::<S>(x[0], places, found as u16, self.first);
+                    self.gathered.push::<S>(x[1], places + lanes, (found >> LANES) as u16, self.first);
                 }
             }
             rest.put_pair::<S>(x);
             at += 2 * LANES;
         }
-        if W::WEIGHS && !ALL {
+        if W::WEIGHS {
             inner_sum = inner_sum + waiting.weigh(s, self.weights);
         }
         Swept { count, inner: inner_sum.reduce_add(), all: all_sum.reduce_add() }
@@ -301,10 +306,11 @@ impl<W: Weigh> Kernel for Mass<'_, W> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let (mut rest, mut sum, ends) = (Read::new(self.logits), s.zero_f64(), Ends::new(s, self.all));
+        let (ends, are_all) = (Ends::new(s, self.all), self.all == Interval::NUMBERS);
+        let (mut rest, mut sum) = (Read::new(self.logits), s.zero_f64());
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            let [mass] = self.weights.weigh(s, x, [ends.pair_factors(s, x)]);
-            sum = sum + mass;
+            let only = if are_all { x } else { [ends.only(s, x[0]), ends.only(s, x[1])] };
+            sum = sum + self.weights.weigh(s, only);
             rest.put_pair::<S>(x);
         }
         sum.reduce_add()
@@ -334,17 +340,17 @@ impl Kernel for Each<'_> {
 }
 
 /// The same by the terms of a softmax, in place of the logits.
-pub struct EachTerm<'a> {
+pub struct EachTerm<'a, C> {
     pub logits: &'a mut [f32],
-    pub weights: Terms,
+    pub weights: Terms<C>,
 }
 
-impl Kernel for EachTerm<'_> {
+impl<C: Scale> Kernel for EachTerm<'_, C> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let term = Term::<S, Temperature, false>::new(s, self.weights.shift, self.weights.scale);
+        let term = Term::<S, C, false>::new(s, self.weights.shift, self.weights.scale);
         map(s, &mut Write::in_place(self.logits), f32::NEG_INFINITY, term);
     }
 }
@@ -441,13 +447,9 @@ impl Kernel for TopOf<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
         let (mut rest, ends) = (Read::new(self.logits), Ends::new(s, self.all));
-        let nothing = s.splat(f32::NEG_INFINITY);
-        let mut largest = nothing;
+        let mut largest = s.splat(f32::NEG_INFINITY);
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            for x in x {
-                let within = x.exceeds(ends.below).select(ends.above.exceeds(x).select(x, nothing), nothing);
-                largest = within.max(largest);
-            }
+            largest = ends.only(s, x[0]).max(ends.only(s, x[1]).max(largest));
             rest.put_pair::<S>(x);
         }
         largest.reduce_max()
@@ -469,10 +471,8 @@ impl Kernel for Mean<'_> {
         let (mut rest, mut sums) = (Read::new(self.logits), [s.zero_f64(); 2]);
         let ends = Ends::new(s, self.all);
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            let factors = ends.pair_factors(s, x);
-            for i in 0..2 {
-                let (z, weight) = self.weights.apply(s, x[i]);
-                let weight = weight * factors[i].widen();
+            for x in x {
+                let (z, weight) = self.weights.apply(s, ends.only(s, x));
                 sums = [sums[0] + weight, sums[1] + weight * z];
             }
             rest.put_pair::<S>(x);
@@ -496,10 +496,12 @@ impl Kernel for Spread<'_> {
         let (mut rest, mut sums) = (Read::new(self.logits), [s.zero_f64(); 3]);
         let ends = Ends::new(s, self.all);
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            let factors = ends.pair_factors(s, x);
-            for i in 0..2 {
+            for x in x {
+                let only = ends.only(s, x);
+                let (zero, one) = (s.splat(0.0), s.splat(1.0));
+                let factor = only.exceeds(s.splat(f32::NEG_INFINITY)).select(one, zero).widen();
                 // What is not finite is no part of it, and 0 times that would be NaN.
-                let (factor, finite) = (factors[i].widen(), x[i].max(s.splat(f32::MIN)));
+                let finite = only.max(s.splat(f32::MIN));
                 let distance = (finite.widen() - s.splat_f64(self.center)) * factor;
                 sums = [sums[0] + factor, sums[1] + distance, sums[2] + distance * distance];
             }
