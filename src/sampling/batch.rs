@@ -408,7 +408,8 @@ fn token(
                 logits,
                 weights: Count,
                 inner: at_least,
-                outer: Interval::NOTHING,
+                outer: at_least,
+                outside: false,
                 all: at_least,
                 gathered: &mut gathered,
             })

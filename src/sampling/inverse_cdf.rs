@@ -33,7 +33,7 @@ impl Survivors<'_, '_> {
             let start = ids.start + at * len;
             ids = start..(start + len).min(ids.end);
         }
-        self.sweep::<_, false>(ids, Count, Interval::NOTHING, Interval::NUMBERS);
+        self.sweep::<_, false>(ids, Count, (Interval::NOTHING, Interval::NUMBERS), false);
         let Scratch { list, found, .. } = self.scratch();
         // Nobody needs the list where they are many.
         let terms = &mut list.logits[..found.len];

@@ -108,6 +108,14 @@ impl Sample {
         self.keys(order, (0, order.end()), 0..self.len, (first, last))
     }
 
+    /// Whether more than half of all tokens seem to have keys before this one.
+    pub fn is_most_before(&self, order: Order, key: u64) -> bool {
+        let is_light = |variance: &&f64| **variance > 0.0;
+        let before = self.logits[..self.len].partition_point(|&x| order.key(x) < key);
+        let count = |variances: &[f64]| variances.iter().filter(is_light).count();
+        2 * count(&self.variances[..before]) > count(&self.variances[..self.len])
+    }
+
     /// Two keys that an amount is probably reached between.
     pub fn guess(&self, order: Order, known: Known, target: f64) -> (u64, u64) {
         let Known { from, to, .. } = known;

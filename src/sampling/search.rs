@@ -8,6 +8,15 @@ use super::sweep::{Count, Each, Weigh};
 /// Guesses by a sample, before what is left is halved.
 const GUESSES: usize = 8;
 
+/// What is searched for.
+#[derive(Clone, Copy)]
+enum Goal {
+    /// A part of what all weigh.
+    Part(f64),
+    /// An amount, and how much all are where that is weighed.
+    Amount { target: f64, all: Option<f64> },
+}
+
 /// What a search finds.
 struct Found {
     /// Nothing if all are kept.
@@ -27,19 +36,21 @@ impl Survivors<'_, '_> {
         match (amount, order) {
             (Amount::Tokens(count), _) => {
                 let guess = self.guess_number(order, count);
-                self.search(order, Ok(count as f64), Count, 1.0, guess).last
+                self.search(order, Goal::Amount { target: count as f64, all: None }, Count, 1.0, guess).last
             }
             (Amount::Mass(part), Order::Largest) => {
                 let (terms, unit) = (self.terms(), self.unit());
-                let found = self.search(order, Err(part), terms, unit, None);
+                let found = self.search(order, Goal::Part(part), terms, unit, None);
                 if found.is_certain {
                     return found.last;
                 }
-                let target = part * self.mass();
-                self.search(order, Ok(target), self.exact(), 1.0, Some(found.guess)).last
+                let all = self.mass();
+                let goal = Goal::Amount { target: part * all, all: Some(all) };
+                self.search(order, goal, self.exact(), 1.0, Some(found.guess)).last
             }
             (Amount::Mass(part), Order::Nearest { mass, .. }) => {
-                self.search(order, Ok(part * mass), self.exact(), 1.0, None).last
+                let goal = Goal::Amount { target: part * mass, all: Some(mass) };
+                self.search(order, goal, self.exact(), 1.0, None).last
             }
         }
     }
@@ -55,17 +66,17 @@ impl Survivors<'_, '_> {
         Some(Last { is_found: false, ..reached.last })
     }
 
-    /// The search through reads of the row, for an amount or for a part of what all weigh; sums are divided by `unit`. The first read
-    /// may be given what to look between.
+    /// The search through reads of the row; sums are divided by `unit`. The first read may be given what to look between.
     fn search<W: Weigh>(
         &mut self,
         order: Order,
-        mut target: Result<f64, f64>,
+        mut goal: Goal,
         weights: W,
         unit: f64,
         mut given: Option<(u64, u64)>,
     ) -> Found {
-        let mut known = Known { from: 0, to: order.end(), before: 0.0, up_to: None };
+        let up_to = if let Goal::Amount { all, .. } = goal { all } else { None };
+        let mut known = Known { from: 0, to: order.end(), before: 0.0, up_to };
         let mut is_sampled = false;
         for attempt in 0.. {
             if given.is_none() && !is_sampled {
@@ -73,95 +84,103 @@ impl Survivors<'_, '_> {
                 is_sampled = true;
             }
             let sample = &self.scratch().sample;
-            let guess = match (given.take(), target) {
+            let guess = match (given.take(), goal) {
                 (Some(given), _) => given,
-                (None, Ok(target)) if attempt < GUESSES => sample.guess(order, known, target),
-                (None, Ok(_)) => (known.from, known.from.midpoint(known.to)),
-                (None, Err(part)) => sample.guess_part(order, part),
+                (None, Goal::Part(part)) => sample.guess_part(order, part),
+                (None, Goal::Amount { target, .. }) if attempt < GUESSES => {
+                    sample.guess(order, known, target)
+                }
+                (None, Goal::Amount { .. }) => (known.from, known.from.midpoint(known.to)),
             };
             let (first, last) = guess;
-            let (inner, outer) = (order.before(first), order.up_to(last));
-            let ids = self.ids();
-            let swept = match target {
-                Ok(_) => self.sweep::<_, false>(ids, weights, inner, outer),
-                Err(_) => self.sweep::<_, true>(ids, weights, inner, outer),
+            // Whatever is less work, if what all weigh tells about the other.
+            let outside = W::WEIGHS && is_sampled && sample.is_most_before(order, first);
+            let (ids, intervals) = (self.ids(), (order.before(first), order.up_to(last)));
+            let swept = match goal {
+                Goal::Amount { .. } => self.sweep::<_, false>(ids, weights, intervals, outside),
+                Goal::Part(_) => self.sweep::<_, true>(ids, weights, intervals, outside),
             };
-            let target = match target {
-                Ok(target) => target,
-                Err(part) => {
-                    let all = swept.all / unit;
-                    known.up_to = Some(all);
-                    target = Ok(part * all);
-                    part * all
-                }
+            if let Goal::Part(part) = goal {
+                let all = swept.all / unit;
+                goal = Goal::Amount { target: part * all, all: Some(all) };
+                known.up_to = Some(all);
+            }
+            let Goal::Amount { target, all } = goal else { unreachable!("a part has become an amount") };
+            let is_exceeded = self.scratch().found.is_exceeded();
+            let (weighed, found) = match () {
+                () if !W::WEIGHS => (swept.count as f64, self.scratch().found.len as f64),
+                () if is_exceeded => (swept.weighed / unit, f64::NAN),
+                () => (swept.weighed / unit, self.weigh_found()),
             };
-            let before = if W::WEIGHS { swept.inner / unit } else { swept.count as f64 };
-            // Of what is before and of the target.
-            let tolerance = 2.0 * W::ERROR * target;
+            // Of what is compared with what is weighed: the target, or what is to be left.
+            let all = all.unwrap_or(target);
+            let tolerance = W::ERROR * (weighed + if outside { all - target } else { target });
+            let (mut before, mut up_to) =
+                if outside { (all - weighed - found, all - weighed) } else { (weighed, weighed + found) };
+            if W::WEIGHS && is_exceeded {
+                // What is missing takes another read.
+                let (ids, interval) = (self.ids(), if outside { intervals.0 } else { intervals.1 });
+                let swept = self.sweep::<_, false>(ids, weights, (interval, interval), false);
+                *if outside { &mut before } else { &mut up_to } = swept.weighed / unit;
+            }
             let is_near = |amount: f64| tolerance > 0.0 && (amount - target).abs() <= tolerance;
-            if is_near(before) {
+            if is_near(before) || is_near(up_to) {
                 return Found { last: None, is_certain: false, guess };
             }
             if before >= target {
                 (known.to, known.up_to) = (first - 1, Some(before));
-                continue;
-            }
-            (known.from, known.before) = (first, before);
-            let up_to = if self.scratch().found.is_exceeded() {
-                if first == last {
-                    let found = self.last_of_equal::<W>(order, first, (swept.count, before), target);
-                    if let Some(found) = found {
-                        return found;
-                    }
+            } else if up_to < target {
+                if last >= known.to {
+                    return Found { last: None, is_certain: tolerance == 0.0, guess };
                 }
-                let ids = self.ids();
-                let up_to = self.sweep::<_, false>(ids, weights, outer, outer);
-                if W::WEIGHS { up_to.inner / unit } else { up_to.count as f64 }
-            } else {
-                let (machine, exact) = (self.machine(), self.exact());
-                let Scratch { found, entries, weights, .. } = self.scratch();
-                if W::WEIGHS {
-                    let out = &mut weights[..found.len];
-                    machine.run(Each { logits: found.logits(), weights: exact, out });
-                }
-                let weight = |i: usize| if W::WEIGHS { weights[i] } else { 1.0 };
-                match reach(found, entries, order, weight, (swept.count, before), target) {
-                    Ok(reached) => {
-                        let margin = (target - reached.before).min(reached.with - target);
-                        let is_certain = tolerance == 0.0 || margin > tolerance;
-                        return Found { last: Some(reached.last), is_certain, guess };
-                    }
-                    Err(with) => with,
-                }
-            };
-            if is_near(up_to) {
-                return Found { last: None, is_certain: false, guess };
-            }
-            if up_to >= target {
-                (known.to, known.up_to) = (last, Some(up_to));
-            } else if last < known.to {
                 (known.from, known.before) = (last + 1, up_to);
+            } else if !is_exceeded {
+                let Scratch { found, entries, weights, .. } = self.scratch();
+                let weight = |i: usize| if W::WEIGHS { weights[i] } else { 1.0 };
+                if let Ok(reached) = reach(found, entries, order, weight, (swept.count, before), target) {
+                    let margin = (target - reached.before).min(reached.with - target);
+                    let is_certain = tolerance == 0.0 || margin > tolerance;
+                    return Found { last: Some(reached.last), is_certain, guess };
+                }
+                // By the rounding of sums in another order it is the last of these, or the next.
+                (known.from, known.before) = (first, before);
+                if last >= known.to {
+                    return Found { last: None, is_certain: tolerance == 0.0, guess };
+                }
+                (known.from, known.before) = (last + 1, up_to.min(target.next_down()));
+            } else if first == last {
+                let last = self.last_of_equal::<W>(order, first, (swept.count, before), target, tolerance);
+                return Found { guess, ..last };
             } else {
-                return Found { last: None, is_certain: tolerance == 0.0, guess };
+                (known.from, known.before) = (first, before);
+                (known.to, known.up_to) = (last, Some(up_to));
             }
         }
         unreachable!("every read narrows what is left")
     }
 
-    /// The so-manieth of tokens with one key, too many to be listed, given how many and how much there is before them; nothing if they
-    /// are not enough.
+    /// The weights of what was gathered, and their sum.
+    fn weigh_found(&mut self) -> f64 {
+        let (machine, exact) = (self.machine(), self.exact());
+        let Scratch { found, weights, .. } = self.scratch();
+        let out = &mut weights[..found.len];
+        machine.run(Each { logits: found.logits(), weights: exact, out });
+        out.iter().sum()
+    }
+
+    /// The so-manieth of tokens with one key, too many to be listed, given how many and how much there is before them.
     fn last_of_equal<W: Weigh>(
         &mut self,
         order: Order,
         key: u64,
         (count, before): (usize, f64),
         target: f64,
-    ) -> Option<Found> {
+        tolerance: f64,
+    ) -> Found {
         let logit = self.scratch().found.logits[0];
         let weight = if W::WEIGHS { libm::exp(self.exact().exponent(logit)) } else { 1.0 };
         let more = (target - before) / weight;
         let needed = libm::ceil(more).max(1.0);
-        let tolerance = 2.0 * W::ERROR * target;
         // Neither one token more nor less.
         let margin = (more - libm::floor(more)).min(needed - more) * weight;
         let is_certain = tolerance == 0.0 || margin > tolerance;
@@ -169,17 +188,18 @@ impl Survivors<'_, '_> {
         let (mut seen, mut first, len) = (0, 0, self.ids().end);
         while first < len {
             let end = len.min(first + FEW);
-            self.sweep::<_, false>(first..end, Count, inner, outer);
+            self.sweep::<_, false>(first..end, Count, (inner, outer), false);
             let found = &self.scratch().found;
             if seen + found.len >= needed {
                 let at = needed - seen - 1;
                 let (logit, id) = (found.logits[at], found.places[at]);
                 let last = Last { key, logit, id, count: count + needed, is_found: false };
-                return Some(Found { last: Some(last), is_certain, guess: (key, key) });
+                return Found { last: Some(last), is_certain, guess: (key, key) };
             }
             (seen, first) = (seen + found.len, end);
         }
-        None
+        // By the rounding of sums it is the last of all.
+        Found { last: None, is_certain, guess: (key, key) }
     }
 
     /// What is known without a sample: that so many logits are not below as many largest ones of parts of the row.

@@ -27,8 +27,7 @@ use super::sample::{HEAVY, Sample};
 use super::scores::{BLOCK, Changes, Room, Scores};
 use super::set::Set;
 use super::sweep::{
-    Count, Each, Exact, Interval, MOST_LOGITS, Mass, Maxima, Mean, Places, Spread, Sweep, Swept, Terms, Top,
-    TopOf, Weigh,
+    Count, Each, Exact, Interval, Mass, Maxima, Mean, Places, Spread, Sweep, Swept, Terms, Top, TopOf, Weigh,
 };
 
 /// As many tokens are listed.
@@ -163,18 +162,18 @@ impl<'a, 's> Survivors<'a, 's> {
         &mut self,
         ids: Range<usize>,
         weights: W,
-        inner: Interval,
-        outer: Interval,
+        (inner, outer): (Interval, Interval),
+        outside: bool,
     ) -> Swept {
         let Scratch { found, room, .. } = &mut *self.scratch;
         found.len = 0;
         let (mut sum, machine) = (Swept::default(), self.machine);
         pieces(&self.scores, self.set, room, ids, |first, logits, all| {
             let (inner, outer, gathered) = (inner.and(all), outer.and(all), &mut *found);
-            let sweep = Sweep::<_, FEW, ALL> { first, logits, weights, inner, outer, all, gathered };
+            let sweep = Sweep::<_, FEW, ALL> { first, logits, weights, inner, outer, outside, all, gathered };
             let swept = machine.run(sweep);
             sum.count += swept.count;
-            sum.inner += swept.inner;
+            sum.weighed += swept.weighed;
             sum.all += swept.all;
         });
         sum
@@ -192,9 +191,9 @@ impl<'a, 's> Survivors<'a, 's> {
     /// Takes a sample of what is left.
     pub fn sample(&mut self, order: Order, is_weighed: bool) {
         let weights = if is_weighed { Some(self.exact()) } else { None };
-        let mut least = self.largest_of_parts(HEAVY / 2).unwrap_or(f32::INFINITY);
+        let mut least = self.largest_of_parts(HEAVY * 3 / 8).unwrap_or(f32::INFINITY);
         let heavy = Interval { low: least, high: f32::MAX };
-        self.sweep::<_, false>(self.ids(), Count, Interval::NOTHING, heavy);
+        self.sweep::<_, false>(self.ids(), Count, (Interval::NOTHING, heavy), false);
         let Scratch { sample, entries, found, .. } = &mut *self.scratch;
         if found.len > HEAVY {
             (least, found.len) = (f32::INFINITY, 0);
@@ -209,7 +208,7 @@ impl<'a, 's> Survivors<'a, 's> {
 
     /// Lists the tokens that are left, if they are few.
     fn list(&mut self) {
-        self.sweep::<_, false>(self.ids(), Count, Interval::NOTHING, Interval::NUMBERS);
+        self.sweep::<_, false>(self.ids(), Count, (Interval::NOTHING, Interval::NUMBERS), false);
         if !self.scratch.found.is_exceeded() {
             self.take_found();
         }
@@ -321,7 +320,7 @@ impl<'a, 's> Survivors<'a, 's> {
         if self.are_few {
             self.scratch.list.logits().iter().filter(|logit| interval.contains(**logit)).count()
         } else {
-            self.sweep::<_, false>(self.ids(), Count, interval, interval).count
+            self.sweep::<_, false>(self.ids(), Count, (interval, interval), false).count
         }
     }
 
@@ -421,7 +420,7 @@ fn pieces(
     for (part, all) in set.parts(ids) {
         let mut first = part.start;
         while first < part.end {
-            let logits = scores.block(first..part.end.min(first + MOST_LOGITS), room);
+            let logits = scores.block(first..part.end, room);
             call(first, logits, all);
             first += logits.len();
         }

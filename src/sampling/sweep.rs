@@ -40,7 +40,7 @@ pub struct Places<const MOST: usize> {
 impl<const MOST: usize> Places<MOST> {
     pub const NONE: Self = Self { logits: [0.0; MOST], places: [0; MOST], len: 0 };
 
-    /// Adds the lanes whose bits are set; the places of all are told as floats, from a first one on.
+    /// Adds the lanes whose bits are set; the places of all are those behind `first`, added to [`BASE`].
     #[inline(always)]
     fn push<S: Simd>(&mut self, x: S::F32, places: S::F32, bits: u16, first: usize) {
         let count = bits.count_ones() as usize;
@@ -52,13 +52,14 @@ impl<const MOST: usize> Places<MOST> {
             let mut compressed = [0.0; LANES];
             places.compress(bits, &mut compressed);
             for i in 0..LANES {
-                to[i] = first as u32 + compressed[i] as i32 as u32;
+                to[i] = first as u32 + compressed[i].to_bits() - BASE.to_bits();
             }
         } else {
             let (logits, places, mut rest) = (x.to_array(), places.to_array(), bits);
             for at in self.len..MOST.min(self.len + count) {
                 let lane = rest.trailing_zeros() as usize;
-                (self.logits[at], self.places[at]) = (logits[lane], first as u32 + places[lane] as u32);
+                (self.logits[at], self.places[at]) =
+                    (logits[lane], first as u32 + places[lane].to_bits() - BASE.to_bits());
                 rest &= rest - 1;
             }
         }
@@ -84,8 +85,8 @@ pub trait Weigh: Copy {
     /// What the relative error of a sum of weights is below, where it matters.
     const ERROR: f64 = 0.0;
 
-    /// The weights of two vectors, added lane by lane. -inf has none, or all but none.
-    fn weigh<S: Simd>(self, s: S, x: [S::F32; 2]) -> S::F64;
+    /// The weights of vectors, an even number of them, added lane by lane. -inf has none, or all but none.
+    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64;
 }
 
 /// Not at all.
@@ -96,7 +97,7 @@ impl Weigh for Count {
     const WEIGHS: bool = false;
 
     #[inline(always)]
-    fn weigh<S: Simd>(self, s: S, _: [S::F32; 2]) -> S::F64 {
+    fn weigh<S: Simd, const N: usize>(self, s: S, _: [S::F32; N]) -> S::F64 {
         s.zero_f64()
     }
 }
@@ -114,9 +115,13 @@ impl<C: Scale> Weigh for Terms<C> {
 
     /// The terms of nothing are 0.
     #[inline(always)]
-    fn weigh<S: Simd>(self, s: S, x: [S::F32; 2]) -> S::F64 {
-        let [a, b] = Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x);
-        (a + b).widen()
+    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64 {
+        let terms = Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x);
+        let mut sum = (terms[0] + terms[1]).widen();
+        for pair in 1..N / 2 {
+            sum = sum + (terms[2 * pair] + terms[2 * pair + 1]).widen();
+        }
+        sum
     }
 }
 
@@ -147,8 +152,12 @@ impl Exact {
 
 impl Weigh for Exact {
     #[inline(always)]
-    fn weigh<S: Simd>(self, s: S, x: [S::F32; 2]) -> S::F64 {
-        self.apply(s, x[0]).1 + self.apply(s, x[1]).1
+    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64 {
+        let mut sum = self.apply(s, x[0]).1;
+        for i in 1..N {
+            sum = sum + self.apply(s, x[i]).1;
+        }
+        sum
     }
 }
 
@@ -157,14 +166,14 @@ impl Weigh for Exact {
 pub struct Swept {
     /// How many in `inner`.
     pub count: usize,
-    /// The mass of these.
-    pub inner: f64,
+    /// The mass of what was weighed.
+    pub weighed: f64,
     /// That of all, where it was asked for.
     pub all: f64,
 }
 
-/// A read over logits: what is in `inner` is counted and weighed, what is in `outer`, which holds that, and not in `inner` is gathered. With
-/// `ALL` all is weighed too.
+/// A read over logits: what is in `inner` is counted, what is in `outer`, which holds that, and not in `inner` is gathered. Weighed is
+/// what is in `inner`, or what is not in `outer`; with `ALL` all too.
 pub struct Sweep<'a, W, const MOST: usize, const ALL: bool> {
     /// Some of the logits, of which the first has this place.
     pub first: usize,
@@ -172,13 +181,15 @@ pub struct Sweep<'a, W, const MOST: usize, const ALL: bool> {
     pub weights: W,
     pub inner: Interval,
     pub outer: Interval,
+    /// Whether what is not in `outer` is weighed.
+    pub outside: bool,
     /// What there is at all.
     pub all: Interval,
     pub gathered: &'a mut Places<MOST>,
 }
 
-/// So many logits have places that are floats.
-pub const MOST_LOGITS: usize = 1 << 24;
+/// `2^23`: an integer below it is the low bits of their sum.
+const BASE: f32 = 8_388_608.0;
 
 const IOTA: [f32; LANES] =
     [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
@@ -240,57 +251,107 @@ impl Waiting {
     /// The weight of all of them.
     #[inline(always)]
     fn weigh<S: Simd, W: Weigh>(&mut self, s: S, weights: W) -> S::F64 {
-        let (mut rest, mut sum) = (Read::new(&self.logits[..self.len]), s.zero_f64());
-        while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            sum = sum + weights.weigh(s, x);
-            rest.put_pair::<S>(x);
-        }
+        let waiting = &self.logits[..self.len];
         self.len = 0;
-        sum
+        mass(s, waiting, weights)
     }
+}
+
+/// Vectors that are weighed side by side.
+const TOGETHER: usize = 8;
+
+/// The mass of some logits.
+#[inline(always)]
+fn mass<S: Simd, W: Weigh>(s: S, logits: &[f32], weights: W) -> S::F64 {
+    let (mut rest, mut sum) = (Read::new(logits), s.zero_f64());
+    while let Some(x) = rest.front::<S, TOGETHER>(s) {
+        sum = sum + weights.weigh(s, x);
+        rest.put::<S, TOGETHER>(x);
+    }
+    while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+        sum = sum + weights.weigh(s, x);
+        rest.put_pair::<S>(x);
+    }
+    sum
+}
+
+/// The same of those in an interval.
+#[inline(always)]
+fn mass_of<S: Simd, W: Weigh>(s: S, logits: &[f32], weights: W, all: Interval) -> S::F64 {
+    if all == Interval::NUMBERS {
+        return mass(s, logits, weights);
+    }
+    let (mut rest, mut sum, ends) = (Read::new(logits), s.zero_f64(), Ends::new(s, all));
+    while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+        sum = sum + weights.weigh(s, [ends.only(s, x[0]), ends.only(s, x[1])]);
+        rest.put_pair::<S>(x);
+    }
+    sum
 }
 
 impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST, ALL> {
     type Output = Swept;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> Swept {
-        let (inner_ends, outer_ends) = (Ends::new(s, self.inner), Ends::new(s, self.outer));
-        let (all_ends, are_all) = (Ends::new(s, self.all), self.all == Interval::NUMBERS);
-        let (iota, lanes) = (s.load(&IOTA), s.splat(LANES as f32));
+    fn run<S: Simd>(mut self, s: S) -> Swept {
+        let (mut swept, mut sum, mut all) = (Swept::default(), s.zero_f64(), s.zero_f64());
         let mut waiting = Waiting { logits: [0.0; Waiting::ROOM], len: 0 };
-        let (mut inner_sum, mut all_sum, mut count) = (s.zero_f64(), s.zero_f64(), 0);
-        let (mut rest, mut at) = (Read::new(self.logits), 0);
-        while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+        // What is weighed as a whole is then still in the first-level cache.
+        for block in self.logits.chunks(BLOCK) {
             if ALL {
-                let only = if are_all { x } else { [all_ends.only(s, x[0]), all_ends.only(s, x[1])] };
-                all_sum = all_sum + self.weights.weigh(s, only);
+                all = all + mass_of(s, block, self.weights, self.all);
             }
+            self.look(s, block, &mut swept, &mut sum, &mut waiting);
+            self.first += block.len();
+        }
+        if W::WEIGHS {
+            sum = sum + waiting.weigh(s, self.weights);
+        }
+        Swept { weighed: sum.reduce_add(), all: all.reduce_add(), ..swept }
+    }
+}
+
+impl<W: Weigh, const MOST: usize, const ALL: bool> Sweep<'_, W, MOST, ALL> {
+    /// What is in the two intervals.
+    #[inline(always)]
+    fn look<S: Simd>(
+        &mut self,
+        s: S,
+        block: &[f32],
+        swept: &mut Swept,
+        sum: &mut S::F64,
+        waiting: &mut Waiting,
+    ) {
+        let (inner_ends, outer_ends) = (Ends::new(s, self.inner), Ends::new(s, self.outer));
+        let all_ends = Ends::new(s, self.all);
+        let (iota, lanes) = (s.load(&IOTA), s.splat(LANES as f32));
+        let (mut rest, mut at) = (Read::new(block), 0);
+        while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
             let outer = outer_ends.pair(x);
+            let mut weighed = if self.outside { all_ends.pair(x) & !outer } else { 0 };
             if outer != 0 {
                 let inner = inner_ends.pair(x);
-                count += inner.count_ones() as usize;
-                if W::WEIGHS && inner != 0 {
-                    waiting.push::<S>(x[0], inner as u16);
-                    waiting.push::<S>(x[1], (inner >> LANES) as u16);
-                    if waiting.is_full() {
-                        inner_sum = inner_sum + waiting.weigh(s, self.weights);
-                    }
+                swept.count += inner.count_ones() as usize;
+                if !self.outside {
+                    weighed = inner;
                 }
                 let found = outer & !inner;
                 if found != 0 {
-                    let places = iota + s.splat(at as f32);
+                    let places = iota + s.splat(BASE + at as f32);
                     self.gathered.push::<S>(x[0], places, found as u16, self.first);
                     self.gathered.push::<S>(x[1], places + lanes, (found >> LANES) as u16, self.first);
+                }
+            }
+            if W::WEIGHS && weighed != 0 {
+                waiting.push::<S>(x[0], weighed as u16);
+                waiting.push::<S>(x[1], (weighed >> LANES) as u16);
+                if waiting.is_full() {
+                    *sum = *sum + waiting.weigh(s, self.weights);
                 }
             }
             rest.put_pair::<S>(x);
             at += 2 * LANES;
         }
-        if W::WEIGHS {
-            inner_sum = inner_sum + waiting.weigh(s, self.weights);
-        }
-        Swept { count, inner: inner_sum.reduce_add(), all: all_sum.reduce_add() }
     }
 }
 
@@ -306,14 +367,7 @@ impl<W: Weigh> Kernel for Mass<'_, W> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let (ends, are_all) = (Ends::new(s, self.all), self.all == Interval::NUMBERS);
-        let (mut rest, mut sum) = (Read::new(self.logits), s.zero_f64());
-        while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-            let only = if are_all { x } else { [ends.only(s, x[0]), ends.only(s, x[1])] };
-            sum = sum + self.weights.weigh(s, only);
-            rest.put_pair::<S>(x);
-        }
-        sum.reduce_add()
+        mass_of(s, self.logits, self.weights, self.all).reduce_add()
     }
 }
 
