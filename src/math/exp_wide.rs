@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_sample_of_all_floats() {
-        prove(Exp, 251, 0);
+        prove(Exp, 251, 0xaf77_6a8c_94bf_5562);
     }
 
     /// The proof: `cargo test --lib all_floats -- --ignored --nocapture`.

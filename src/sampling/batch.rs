@@ -249,7 +249,7 @@ impl Engine {
         draw: &Draw<'_>,
     ) -> Result<Result<Vec<Candidate>, RowError>, Error> {
         check(1, logits.len(), sampler.into(), core::slice::from_ref(draw))?;
-        let mut scratch = Scratch::NEW;
+        let mut scratch = Scratch::new();
         let survivors = chain::survivors(self.machine(), logits, sampler, draw, &mut scratch);
         Ok(survivors.map(|mut survivors| {
             let (exact, log_mass) = (survivors.exact(), libm::log(survivors.mass()));
@@ -373,7 +373,7 @@ impl<R: Batch, O: Send, F: Work<R::Row, O>> Divide for PerRow<'_, R, O, F> {
     }
 
     fn run(mut self, machine: Machine) {
-        let mut scratch = Scratch::NEW;
+        let mut scratch = Scratch::new();
         let mut top = self.top;
         for (i, out) in self.out.iter_mut().enumerate() {
             let row = self.rows.next().expect("a row for each place");
@@ -401,7 +401,7 @@ fn token(
             token.log_probability = f64::from(x) - logsumexp(engine, logits);
         }
         let at_least = Interval { low: x, high: f32::MAX };
-        let mut gathered = Places::<0>::NONE;
+        let mut gathered = Places::<0>::new();
         token.rank = machine
             .run(Sweep::<_, 0, false> {
                 first: 0,

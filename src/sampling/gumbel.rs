@@ -4,7 +4,8 @@
 //! there are. With `u = (bits + 1/2) / 2^64` and its complement `v = 1 - u`, which is as exact where `u` is near 1, `-log u` is
 //! `-log1p(-v)`.
 //!
-//! Logarithms are taken for few: of a token whose bits are below a bound, `g_i` is too small for it to be the largest.
+//! Logarithms are taken for few: as `-log u >= v`, `g_i` is at most `-log v`, which is below `(n + 1) log 2` if `v` begins with `n` zeros;
+//! and that is not enough for most.
 
 use super::draw::{Purpose, Source};
 use super::survivors::Survivors;
@@ -21,30 +22,27 @@ fn gumbel(bits: u64) -> f64 {
     -libm::log(negative_log)
 }
 
-/// The bits below which `g` is below this, or somewhat lower ones.
-fn bits_for(g: f64) -> u64 {
-    let u = libm::exp(-libm::exp(-g));
-    // Rounding may have made it larger by some places.
-    ((u - 1e-13).max(0.0) * (1_u128 << 64) as f64) as u64
+/// A number that `g` is not above.
+fn most(bits: u64) -> f64 {
+    f64::from((!bits).leading_zeros() + 1) * core::f64::consts::LN_2
 }
 
 pub fn draw(survivors: &mut Survivors<'_, '_>, source: Source) -> (u32, f32) {
     let (exact, mut words, mut index) = (survivors.exact(), [0; 4], u64::MAX);
-    let (mut best, mut most, mut least_bits) = ((0, f32::NEG_INFINITY), f64::NEG_INFINITY, 0);
+    let (mut best, mut largest) = ((0, f32::NEG_INFINITY), f64::NEG_INFINITY);
     survivors.for_each(|id, logit| {
         let id_index = u64::from(id / 4);
         if id_index != index {
             (words, index) = (source.words(Purpose::Gumbel, id_index), id_index);
         }
         let bits = words[id as usize % 4];
-        if bits < least_bits {
+        let exponent = exact.exponent(logit);
+        if exponent + most(bits) < largest {
             return;
         }
-        let value = exact.exponent(logit) + gumbel(bits);
-        if value > most {
-            (best, most) = ((id, logit), value);
-            // No exponent is above 0.
-            least_bits = bits_for(most);
+        let value = exponent + gumbel(bits);
+        if value > largest {
+            (best, largest) = ((id, logit), value);
         }
     });
     best
@@ -62,10 +60,13 @@ mod tests {
     }
 
     #[test]
-    fn no_token_is_passed_over_that_could_be_the_largest() {
-        for g in (-300..4000).map(|g| f64::from(g) / 100.0) {
-            let bits = bits_for(g);
-            assert!(bits == 0 || gumbel(bits - 1) < g, "{g}");
+    fn numbers_are_not_above_what_is_said() {
+        for shift in 0..64 {
+            for bits in
+                [u64::MAX << shift, !(u64::MAX >> shift), u64::MAX >> shift, 1 << shift, !(1 << shift)]
+            {
+                assert!(gumbel(bits) <= most(bits), "{bits:x}: {} {}", gumbel(bits), most(bits));
+            }
         }
     }
 }

@@ -3,23 +3,25 @@
 //! It is stratified: the few largest logits, which may have most of the mass, are all in it, and of the others every so-manieth one, which
 //! stands for as many. So what it says of sums is uncertain only by the others.
 
+use core::ops::Range;
+
 use crate::simd::isa::Machine;
 
 use super::order::Order;
-use super::scores::Scores;
-use super::set::Set;
-use super::sweep::{Each, Exact, Places};
+use super::survivors::FEW;
+use super::sweep::{Each, Exact};
 
 /// Tokens that stand for others.
-const LIGHT: usize = 2048;
+pub const LIGHT: usize = 2048;
 
 /// The largest, at most.
 pub const HEAVY: usize = 1024;
 
-const MOST: usize = LIGHT + HEAVY;
+/// All in a sample.
+pub const MOST: usize = LIGHT + HEAVY;
 
-/// How far guesses are off, at most as a rule, in standard deviations.
-const DEVIATIONS: f64 = 3.0;
+/// How far guesses are off as a rule, in standard deviations: more of them would be right, but gather more.
+const DEVIATIONS: f64 = 2.2;
 
 /// What is known of the token where an amount is reached.
 #[derive(Debug, Clone, Copy)]
@@ -40,47 +42,49 @@ pub struct Sample {
     /// The squares of those that stand for others.
     variances: [f64; MOST],
     len: usize,
+    /// How many tokens a light one stands for.
+    stride: f64,
+}
+
+/// What a sample is taken of: all logits that are not less than some, and every so-manieth of all.
+pub struct Strata<'a, L> {
+    pub least: f32,
+    pub heavy: &'a [f32],
+    pub stride: usize,
+    pub light: L,
 }
 
 impl Sample {
-    pub const NONE: Self = Self { logits: [0.0; MOST], amounts: [0.0; MOST], variances: [0.0; MOST], len: 0 };
+    pub fn new() -> Self {
+        Self { logits: [0.0; MOST], amounts: [0.0; MOST], variances: [0.0; MOST], len: 0, stride: 1.0 }
+    }
 
-    /// Takes a sample of what is left, of which all tokens with these logits and larger ones are given. It is of the mass if there are
-    /// weights, and otherwise of numbers.
-    pub fn take<const N: usize>(
+    /// Takes a sample: of the mass if there are weights, and otherwise of numbers.
+    pub fn take(
         &mut self,
         machine: Machine,
-        scores: &Scores<'_>,
-        set: Set,
         order: Order,
         weights: Option<Exact>,
-        (least, heavy): (f32, &Places<N>),
+        strata: Strata<'_, impl Iterator<Item = f32>>,
         entries: &mut [u64],
     ) {
-        // Keys of 64 bits are shortened: it is a sample.
-        let entry = |logit: f32| {
+        let Strata { least, heavy, stride, light } = strata;
+        let light = light.filter(|&logit| logit < least);
+        let mut len = 0;
+        for logit in heavy.iter().copied().chain(light) {
+            // Keys of 64 bits are shortened: it is a sample.
             let key = match order {
                 Order::Largest => order.key(logit),
                 Order::Nearest { .. } => order.key(logit) >> 32,
             };
-            key << 32 | u64::from(logit.to_bits())
-        };
-        let stride = scores.len().div_ceil(LIGHT);
-        let mut len = 0;
-        for &logit in heavy.logits() {
-            (entries[len], len) = (entry(logit), len + 1);
-        }
-        for place in (0..scores.len()).step_by(stride) {
-            let logit = scores.get(place);
-            if logit < least && set.contains(logit, place as u32) {
-                (entries[len], len) = (entry(logit), len + 1);
-            }
+            entries[len] = key << 32 | u64::from(logit.to_bits());
+            len += 1;
         }
         let (entries, room) = entries.split_at_mut(len);
         let entries = sort(entries, &mut room[..len]);
         self.len = len;
         let (logits, amounts) = (&mut self.logits[..len], &mut self.amounts[..len]);
-        for (logit, &entry) in logits.iter_mut().zip(&*entries) {
+        for (logit, &entry) in logits.iter_mut().zip(entries) {
             *logit = f32::from_bits(entry as u32);
         }
         match weights {
@@ -88,6 +92,7 @@ impl Sample {
             None => amounts.fill(1.0),
         }
         let stride = stride as f64;
+        self.stride = stride;
         for ((logit, amount), variance) in logits.iter().zip(amounts).zip(&mut self.variances) {
             let is_heavy = *logit >= least;
             *amount *= if is_heavy { 1.0 } else { stride };
@@ -105,7 +110,7 @@ impl Sample {
         let deviation = DEVIATIONS * libm::sqrt(variance);
         let (first, _) = self.reached(0..kept, part * sum - deviation);
         let (last, _) = self.reached(0..self.len, part * sum + deviation);
-        self.keys(order, (0, order.end()), 0..self.len, (first, last))
+        self.keys(order, (0, order.end()), 0..self.len, kept, (first, last))
     }
 
     /// Whether more than half of all tokens seem to have keys before this one.
@@ -128,46 +133,51 @@ impl Sample {
         let deviation = DEVIATIONS * libm::sqrt(variance);
         let (first, _) = self.reached(start..end, ahead - deviation);
         let (last, _) = self.reached(start..end, ahead + deviation);
-        let mut bounds = (start + first, start + last);
+        let (mut middle, mut bounds) = (start + kept, (start + first, start + last));
         if let Some(up_to) = known.up_to {
             let behind = up_to - target;
-            let (_, variance_behind) = self.reached_back(start..end, behind);
+            let (rest, variance_behind) = self.reached_back(start..end, behind);
             if variance_behind < variance || start + kept == end {
                 let deviation = DEVIATIONS * libm::sqrt(variance_behind);
                 let (first, _) = self.reached_back(start..end, behind + deviation);
                 let (last, _) = self.reached_back(start..end, behind - deviation);
-                bounds = (end - first, end - last);
+                (middle, bounds) = (end - rest, (end - first, end - last));
             }
         }
-        let guess = self.keys(order, (from, to), start..end, bounds);
+        let guess = self.keys(order, (from, to), start..end, middle, bounds);
         if guess != (from, to) {
             return guess;
         }
         // Nothing is learnt: the median.
-        let middle = if start == end { from.midpoint(to) } else { order.key(logits[start.midpoint(end)]) };
-        (from, if middle < to { middle } else { from.midpoint(to) })
+        let median = if start == end { from.midpoint(to) } else { order.key(logits[start.midpoint(end)]) };
+        (from, if median < to { median } else { from.midpoint(to) })
     }
 
-    /// The keys of the last token before a bound and the first behind another, of a part of the sample.
+    /// The keys of the last token before a bound and the first behind another, of a part of the sample; or nearer to its middle, if
+    /// more tokens than can be gathered seem to be between.
     fn keys(
         &self,
         order: Order,
         (from, to): (u64, u64),
-        part: core::ops::Range<usize>,
+        part: Range<usize>,
+        middle: usize,
         (first, last): (usize, usize),
     ) -> (u64, u64) {
+        let reach = ((FEW as f64 * 0.4 / self.stride) as usize).max(1);
+        let first = first.max(middle.saturating_sub(reach)).max(part.start);
+        let last = last.min(middle + reach);
         let key = |i: usize| order.key(self.logits[i]).clamp(from, to);
         let first = if first == part.start { from } else { key(first - 1) };
         (first, if last < part.end { key(last) } else { to })
     }
 
     /// How many tokens of a part it takes until they are an amount, and the variance of that.
-    fn reached(&self, part: core::ops::Range<usize>, amount: f64) -> (usize, f64) {
+    fn reached(&self, part: Range<usize>, amount: f64) -> (usize, f64) {
         reached(self.amounts[part.clone()].iter().zip(&self.variances[part]), amount)
     }
 
     /// The same from the back.
-    fn reached_back(&self, part: core::ops::Range<usize>, amount: f64) -> (usize, f64) {
+    fn reached_back(&self, part: Range<usize>, amount: f64) -> (usize, f64) {
         reached(self.amounts[part.clone()].iter().zip(&self.variances[part]).rev(), amount)
     }
 }

@@ -205,13 +205,11 @@ impl Sampler {
     }
 
     /// A builder with everything off, and the order of [`Preset::Hf`].
-    #[must_use]
     pub fn builder() -> SamplerBuilder {
         Self::preset(Preset::Hf)
     }
 
     /// A builder with the order and the values of a library.
-    #[must_use]
     pub fn preset(preset: Preset) -> SamplerBuilder {
         let sampler = Self::with_order(&preset.order());
         let builder = SamplerBuilder { sampler, bad_bias: None };

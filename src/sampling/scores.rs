@@ -55,8 +55,9 @@ impl<'a> Changes<'a> {
         Self { bias, seen: part(self.seen, tokens, |seen| seen.token), ..self }
     }
 
+    #[inline]
     fn are_none(self) -> bool {
-        self.allowed == [None; 2] && self.bias.is_empty() && self.seen.is_empty()
+        matches!(self.allowed, [None, None]) && self.bias.is_empty() && self.seen.is_empty()
     }
 
     /// Changes the logits of tokens from `first` on, of which these changes are.
@@ -93,7 +94,11 @@ impl<'a> Scores<'a> {
     }
 
     /// One of them.
+    #[inline]
     pub fn get(&self, token: usize) -> f32 {
+        if self.changes.are_none() {
+            return self.logits[token];
+        }
         let mut logit = [self.logits[token]];
         self.changes.of(&(token..token + 1)).apply(token, &mut logit);
         logit[0]

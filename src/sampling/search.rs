@@ -94,14 +94,17 @@ impl Survivors<'_, '_> {
             };
             let (first, last) = guess;
             // Whatever is less work, if what all weigh tells about the other.
-            let outside = W::WEIGHS && is_sampled && sample.is_most_before(order, first);
+            let is_known = matches!(goal, Goal::Amount { .. });
+            let outside = W::WEIGHS && is_known && is_sampled && sample.is_most_before(order, first);
             let (ids, intervals) = (self.ids(), (order.before(first), order.up_to(last)));
             let swept = match goal {
                 Goal::Amount { .. } => self.sweep::<_, false>(ids, weights, intervals, outside),
                 Goal::Part(_) => self.sweep::<_, true>(ids, weights, intervals, outside),
             };
+            let mut summed_up = None;
             if let Goal::Part(part) = goal {
                 let all = swept.all / unit;
+                summed_up = Some(part);
                 goal = Goal::Amount { target: part * all, all: Some(all) };
                 known.up_to = Some(all);
             }
@@ -112,9 +115,14 @@ impl Survivors<'_, '_> {
                 () if is_exceeded => (swept.weighed / unit, f64::NAN),
                 () => (swept.weighed / unit, self.weigh_found()),
             };
-            // Of what is compared with what is weighed: the target, or what is to be left.
+            // How far `before - target` may be wrong.
             let all = all.unwrap_or(target);
-            let tolerance = W::ERROR * (weighed + if outside { all - target } else { target });
+            let tolerance = match summed_up {
+                // Both have the same terms in them, of what is before with `1 - part`, of the others with `-part`.
+                Some(part) => W::ERROR * ((1.0 - part) * weighed + part * (all - weighed)),
+                None if outside => W::SUM_ERROR * (all - target + weighed),
+                None => W::SUM_ERROR * (target + weighed),
+            };
             let (mut before, mut up_to) =
                 if outside { (all - weighed - found, all - weighed) } else { (weighed, weighed + found) };
             if W::WEIGHS && is_exceeded {

@@ -12,7 +12,7 @@
 //! # Exactness
 //!
 //! Filters keep what they would keep if the vocabulary was sorted and everything computed in f64. Masses of many tokens are first
-//! summed up from floats, whose relative error is below [`Weigh::ERROR`]; only where a bound is so close to an element that
+//! summed up from floats, whose relative error is below [`Weigh::SUM_ERROR`]; only where a bound is so close to an element that
 //! this matters the search is done once more with exponentials in f64.
 
 use core::mem;
@@ -23,7 +23,7 @@ use crate::ops::temperature::Temperature;
 use crate::simd::isa::Machine;
 
 use super::order::{Amount, Last, Order};
-use super::sample::{HEAVY, Sample};
+use super::sample::{self, HEAVY, LIGHT, Sample, Strata};
 use super::scores::{BLOCK, Changes, Room, Scores};
 use super::set::Set;
 use super::sweep::{
@@ -33,13 +33,16 @@ use super::sweep::{
 /// As many tokens are listed.
 pub const FEW: usize = 4096;
 
+/// Those of a sample, and as much room to sort them.
+const ENTRIES: usize = 2 * sample::MOST;
+
 /// Memory for one row at a time.
 pub struct Scratch {
     /// The tokens that are left, when they are few.
     pub list: Places<FEW>,
     /// What a read has gathered.
     pub found: Places<FEW>,
-    pub entries: [u64; 2 * FEW],
+    pub entries: [u64; ENTRIES],
     pub weights: [f64; FEW],
     pub sample: Sample,
     maxima: Maxima,
@@ -47,15 +50,19 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    pub const NEW: Self = Self {
-        list: Places::NONE,
-        found: Places::NONE,
-        entries: [0; 2 * FEW],
-        weights: [0.0; FEW],
-        sample: Sample::NONE,
-        maxima: Maxima::NONE,
-        room: [0.0; BLOCK],
-    };
+    // Not a constant: to fill memory takes less time than to copy as much.
+    #[expect(clippy::large_stack_arrays, reason = "there is no allocation")]
+    pub fn new() -> Self {
+        Self {
+            list: Places::new(),
+            found: Places::new(),
+            entries: [0; ENTRIES],
+            weights: [0.0; FEW],
+            sample: Sample::new(),
+            maxima: Maxima::new(),
+            room: [0.0; BLOCK],
+        }
+    }
 }
 
 /// The tokens of a row that are left.
@@ -198,7 +205,14 @@ impl<'a, 's> Survivors<'a, 's> {
         if found.len > HEAVY {
             (least, found.len) = (f32::INFINITY, 0);
         }
-        sample.take(self.machine, &self.scores, self.set, order, weights, (least, found), entries);
+        let (scores, set, stride) = (&self.scores, self.set, self.scores.len().div_ceil(LIGHT));
+        let places = (0..scores.len()).step_by(stride);
+        let light = places.filter_map(|place| {
+            let logit = scores.get(place);
+            if set.contains(logit, place as u32) { Some(logit) } else { None }
+        });
+        let strata = Strata { least, heavy: found.logits(), stride, light };
+        sample.take(self.machine, order, weights, strata, entries);
     }
 
     /// A logit that so many tokens are not below, where the parts of the row tell that.

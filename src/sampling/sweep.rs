@@ -38,7 +38,9 @@ pub struct Places<const MOST: usize> {
 }
 
 impl<const MOST: usize> Places<MOST> {
-    pub const NONE: Self = Self { logits: [0.0; MOST], places: [0; MOST], len: 0 };
+    pub fn new() -> Self {
+        Self { logits: [0.0; MOST], places: [0; MOST], len: 0 }
+    }
 
     /// Adds the lanes whose bits are set; the places of all are those behind `first`, added to [`BASE`].
     #[inline(always)]
@@ -82,11 +84,17 @@ pub trait Weigh: Copy {
     /// Whether they are at all.
     const WEIGHS: bool = true;
 
-    /// What the relative error of a sum of weights is below, where it matters.
+    /// What the relative error of a weight is below, where it matters.
     const ERROR: f64 = 0.0;
+
+    /// The same of a sum of weights in floats.
+    const SUM_ERROR: f64 = 0.0;
 
     /// The weights of vectors, an even number of them, added lane by lane. -inf has none, or all but none.
     fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64;
+
+    /// The same, each by itself, and of those in an interval alone.
+    fn weigh_both<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2];
 }
 
 /// Not at all.
@@ -100,6 +108,11 @@ impl Weigh for Count {
     fn weigh<S: Simd, const N: usize>(self, s: S, _: [S::F32; N]) -> S::F64 {
         s.zero_f64()
     }
+
+    #[inline(always)]
+    fn weigh_both<S: Simd, const N: usize>(self, s: S, _: [S::F32; N], _: Ends<S::F32>) -> [S::F64; 2] {
+        [s.zero_f64(); 2]
+    }
 }
 
 /// By the terms of a softmax.
@@ -111,7 +124,8 @@ pub struct Terms<C> {
 
 impl<C: Scale> Weigh for Terms<C> {
     /// A term has 2 u at most, with `u = 2^-24`, and the sum of a pair 1 u more.
-    const ERROR: f64 = 3.0 / (1 << 24) as f64;
+    const ERROR: f64 = 2.0 / (1 << 24) as f64;
+    const SUM_ERROR: f64 = 3.0 / (1 << 24) as f64;
 
     /// The terms of nothing are 0.
     #[inline(always)]
@@ -122,6 +136,17 @@ impl<C: Scale> Weigh for Terms<C> {
             sum = sum + (terms[2 * pair] + terms[2 * pair + 1]).widen();
         }
         sum
+    }
+
+    #[inline(always)]
+    fn weigh_both<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2] {
+        let terms = Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x);
+        let mut sums = [s.zero_f64(); 2];
+        for i in 0..N {
+            let within = inner.select(x[i], terms[i], s.splat(0.0));
+            sums = [sums[0] + terms[i].widen(), sums[1] + within.widen()];
+        }
+        sums
     }
 }
 
@@ -153,11 +178,22 @@ impl Exact {
 impl Weigh for Exact {
     #[inline(always)]
     fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64 {
-        let mut sum = self.apply(s, x[0]).1;
-        for i in 1..N {
-            sum = sum + self.apply(s, x[i]).1;
+        let mut sum = s.zero_f64();
+        for x in x {
+            sum = sum + self.apply(s, x).1;
         }
         sum
+    }
+
+    #[inline(always)]
+    fn weigh_both<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2] {
+        let mut sums = [s.zero_f64(); 2];
+        for x in x {
+            let weight = self.apply(s, x).1;
+            let factor = inner.select(x, s.splat(1.0), s.splat(0.0)).widen();
+            sums = [sums[0] + weight, sums[1] + weight * factor];
+        }
+        sums
     }
 }
 
@@ -173,7 +209,7 @@ pub struct Swept {
 }
 
 /// A read over logits: what is in `inner` is counted, what is in `outer`, which holds that, and not in `inner` is gathered. Weighed is
-/// what is in `inner`, or what is not in `outer`; with `ALL` all too.
+/// what is in `inner`, or what is not in `outer`; or, with `ALL`, what is in `inner` and all.
 pub struct Sweep<'a, W, const MOST: usize, const ALL: bool> {
     /// Some of the logits, of which the first has this place.
     pub first: usize,
@@ -196,7 +232,7 @@ const IOTA: [f32; LANES] =
 
 /// The ends of an interval, to be compared with lanes.
 #[derive(Clone, Copy)]
-struct Ends<V> {
+pub struct Ends<V> {
     below: V,
     above: V,
 }
@@ -219,11 +255,16 @@ impl<V: F32> Ends<V> {
         u32::from(self.bits(x[0])) | u32::from(self.bits(x[1])) << LANES
     }
 
+    /// One vector in these lanes, another elsewhere.
+    #[inline(always)]
+    fn select(self, x: V, within: V, elsewhere: V) -> V {
+        x.exceeds(self.below).select(self.above.exceeds(x).select(within, elsewhere), elsewhere)
+    }
+
     /// -inf in the lanes that are not.
     #[inline(always)]
     fn only<S: Simd<F32 = V>>(self, s: S, x: V) -> V {
-        let nothing = s.splat(f32::NEG_INFINITY);
-        x.exceeds(self.below).select(self.above.exceeds(x).select(x, nothing), nothing)
+        self.select(x, x, s.splat(f32::NEG_INFINITY))
     }
 }
 
@@ -289,6 +330,35 @@ fn mass_of<S: Simd, W: Weigh>(s: S, logits: &[f32], weights: W, all: Interval) -
     sum
 }
 
+/// The mass of the logits in an interval, and of those in another one within it.
+#[inline(always)]
+fn masses<S: Simd, W: Weigh>(
+    s: S,
+    logits: &[f32],
+    weights: W,
+    all: Interval,
+    inner: Interval,
+) -> [S::F64; 2] {
+    let (mut rest, mut sums) = (Read::new(logits), [s.zero_f64(); 2]);
+    let (ends, inner, are_all) = (Ends::new(s, all), Ends::new(s, inner), all == Interval::NUMBERS);
+    while let Some(mut x) = rest.front::<S, TOGETHER>(s) {
+        rest.put::<S, TOGETHER>(x);
+        if !are_all {
+            for x in &mut x {
+                *x = ends.only(s, *x);
+            }
+        }
+        let more = weights.weigh_both(s, x, inner);
+        sums = [sums[0] + more[0], sums[1] + more[1]];
+    }
+    while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+        let more = weights.weigh_both(s, [ends.only(s, x[0]), ends.only(s, x[1])], inner);
+        sums = [sums[0] + more[0], sums[1] + more[1]];
+        rest.put_pair::<S>(x);
+    }
+    sums
+}
+
 impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST, ALL> {
     type Output = Swept;
 
@@ -299,12 +369,13 @@ impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST,
         // What is weighed as a whole is then still in the first-level cache.
         for block in self.logits.chunks(BLOCK) {
             if ALL {
-                all = all + mass_of(s, block, self.weights, self.all);
+                let [in_all, in_inner] = masses(s, block, self.weights, self.all, self.inner);
+                (all, sum) = (all + in_all, sum + in_inner);
             }
             self.look(s, block, &mut swept, &mut sum, &mut waiting);
             self.first += block.len();
         }
-        if W::WEIGHS {
+        if W::WEIGHS && !ALL {
             sum = sum + waiting.weigh(s, self.weights);
         }
         Swept { weighed: sum.reduce_add(), all: all.reduce_add(), ..swept }
@@ -342,7 +413,7 @@ impl<W: Weigh, const MOST: usize, const ALL: bool> Sweep<'_, W, MOST, ALL> {
                     self.gathered.push::<S>(x[1], places + lanes, (found >> LANES) as u16, self.first);
                 }
             }
-            if W::WEIGHS && weighed != 0 {
+            if W::WEIGHS && !ALL && weighed != 0 {
                 waiting.push::<S>(x[0], weighed as u16);
                 waiting.push::<S>(x[1], (weighed >> LANES) as u16);
                 if waiting.is_full() {
@@ -420,7 +491,9 @@ pub struct Maxima {
 
 impl Maxima {
     const GROUPS: usize = 128;
-    pub const NONE: Self = Self { lanes: [[f32::NEG_INFINITY; LANES]; Self::GROUPS], group: 0 };
+    pub fn new() -> Self {
+        Self { lanes: [[0.0; LANES]; Self::GROUPS], group: 0 }
+    }
 
     /// Those of a row of so many elements, of which nothing has been looked at.
     pub fn begin(&mut self, len: usize) {
