@@ -12,7 +12,7 @@ use super::survivors::FEW;
 use super::sweep::{Each, Exact};
 
 /// Tokens that stand for others.
-pub const LIGHT: usize = 2048;
+pub const LIGHT: usize = 1024;
 
 /// The largest, at most.
 pub const HEAVY: usize = 1024;

@@ -103,7 +103,7 @@ impl Survivors<'_, '_> {
             };
             let mut summed_up = None;
             if let Goal::Part(part) = goal {
-                let all = swept.all / unit;
+                let all = (swept.weighed + swept.others) / unit;
                 summed_up = Some(part);
                 goal = Goal::Amount { target: part * all, all: Some(all) };
                 known.up_to = Some(all);
@@ -118,10 +118,10 @@ impl Survivors<'_, '_> {
             // How far `before - target` may be wrong.
             let all = all.unwrap_or(target);
             let tolerance = match summed_up {
-                // Both have the same terms in them, of what is before with `1 - part`, of the others with `-part`.
+                // It is `1 - part` times what is before, less `part` times the others.
                 Some(part) => W::ERROR * ((1.0 - part) * weighed + part * (all - weighed)),
-                None if outside => W::SUM_ERROR * (all - target + weighed),
-                None => W::SUM_ERROR * (target + weighed),
+                None if outside => W::ERROR * (all - target + weighed),
+                None => W::ERROR * (target + weighed),
             };
             let (mut before, mut up_to) =
                 if outside { (all - weighed - found, all - weighed) } else { (weighed, weighed + found) };

@@ -12,7 +12,7 @@
 //! # Exactness
 //!
 //! Filters keep what they would keep if the vocabulary was sorted and everything computed in f64. Masses of many tokens are first
-//! summed up from floats, whose relative error is below [`Weigh::SUM_ERROR`]; only where a bound is so close to an element that
+//! summed up from floats, whose relative error is below [`Weigh::ERROR`]; only where a bound is so close to an element that
 //! this matters the search is done once more with exponentials in f64.
 
 use core::mem;
@@ -181,7 +181,7 @@ impl<'a, 's> Survivors<'a, 's> {
             let swept = machine.run(sweep);
             sum.count += swept.count;
             sum.weighed += swept.weighed;
-            sum.all += swept.all;
+            sum.others += swept.others;
         });
         sum
     }

@@ -84,17 +84,14 @@ pub trait Weigh: Copy {
     /// Whether they are at all.
     const WEIGHS: bool = true;
 
-    /// What the relative error of a weight is below, where it matters.
+    /// What the relative error of a sum of weights is below, where it matters.
     const ERROR: f64 = 0.0;
 
-    /// The same of a sum of weights in floats.
-    const SUM_ERROR: f64 = 0.0;
+    /// The weights of some vectors, added lane by lane: of those in an interval, and of the others. -inf has none, or all but none.
+    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2];
 
-    /// The weights of vectors, an even number of them, added lane by lane. -inf has none, or all but none.
-    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64;
-
-    /// The same, each by itself, and of those in an interval alone.
-    fn weigh_both<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2];
+    /// The same of all.
+    fn weigh_all<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64;
 }
 
 /// Not at all.
@@ -105,13 +102,13 @@ impl Weigh for Count {
     const WEIGHS: bool = false;
 
     #[inline(always)]
-    fn weigh<S: Simd, const N: usize>(self, s: S, _: [S::F32; N]) -> S::F64 {
-        s.zero_f64()
+    fn weigh<S: Simd, const N: usize>(self, s: S, _: [S::F32; N], _: Ends<S::F32>) -> [S::F64; 2] {
+        [s.zero_f64(); 2]
     }
 
     #[inline(always)]
-    fn weigh_both<S: Simd, const N: usize>(self, s: S, _: [S::F32; N], _: Ends<S::F32>) -> [S::F64; 2] {
-        [s.zero_f64(); 2]
+    fn weigh_all<S: Simd, const N: usize>(self, s: S, _: [S::F32; N]) -> S::F64 {
+        s.zero_f64()
     }
 }
 
@@ -123,31 +120,38 @@ pub struct Terms<C> {
 }
 
 impl<C: Scale> Weigh for Terms<C> {
-    /// A term has 2 u at most, with `u = 2^-24`, and the sum of a pair 1 u more.
-    const ERROR: f64 = 2.0 / (1 << 24) as f64;
-    const SUM_ERROR: f64 = 3.0 / (1 << 24) as f64;
-
-    /// The terms of nothing are 0.
-    #[inline(always)]
-    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64 {
-        let terms = Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x);
-        let mut sum = (terms[0] + terms[1]).widen();
-        for pair in 1..N / 2 {
-            sum = sum + (terms[2 * pair] + terms[2 * pair + 1]).widen();
-        }
-        sum
-    }
+    /// A term has 2 u at most, with `u = 2^-24`, and each of the three additions in floats 1 u more.
+    const ERROR: f64 = 5.0 / (1 << 24) as f64;
 
     #[inline(always)]
-    fn weigh_both<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2] {
+    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2] {
         let terms = Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x);
-        let mut sums = [s.zero_f64(); 2];
+        let (mut within, mut others, zero) = (terms, terms, s.splat(0.0));
         for i in 0..N {
-            let within = inner.select(x[i], terms[i], s.splat(0.0));
-            sums = [sums[0] + terms[i].widen(), sums[1] + within.widen()];
+            within[i] = inner.select(x[i], terms[i], zero);
+            others[i] = inner.select(x[i], zero, terms[i]);
         }
-        sums
+        [tree::<S, N>(within).widen(), tree::<S, N>(others).widen()]
     }
+
+    /// The terms of -inf are 0.
+    #[inline(always)]
+    fn weigh_all<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64 {
+        tree::<S, N>(Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x)).widen()
+    }
+}
+
+/// The sum of vectors, a power of two of them and [`TOGETHER`] at most.
+#[inline(always)]
+fn tree<S: Simd, const N: usize>(mut vectors: [S::F32; N]) -> S::F32 {
+    let mut len = N;
+    while len > 1 {
+        len /= 2;
+        for i in 0..len {
+            vectors[i] = vectors[2 * i] + vectors[2 * i + 1];
+        }
+    }
+    vectors[0]
 }
 
 /// By `exp((x - top) / T)` in f64; what is below `e^-87` counts as that.
@@ -177,23 +181,23 @@ impl Exact {
 
 impl Weigh for Exact {
     #[inline(always)]
-    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64 {
+    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2] {
+        let mut sums = [s.zero_f64(); 2];
+        for x in x {
+            let weight = self.apply(s, x).1;
+            let within = weight * inner.select(x, s.splat(1.0), s.splat(0.0)).widen();
+            sums = [sums[0] + within, sums[1] + (weight - within)];
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn weigh_all<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64 {
         let mut sum = s.zero_f64();
         for x in x {
             sum = sum + self.apply(s, x).1;
         }
         sum
-    }
-
-    #[inline(always)]
-    fn weigh_both<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2] {
-        let mut sums = [s.zero_f64(); 2];
-        for x in x {
-            let weight = self.apply(s, x).1;
-            let factor = inner.select(x, s.splat(1.0), s.splat(0.0)).widen();
-            sums = [sums[0] + weight, sums[1] + weight * factor];
-        }
-        sums
     }
 }
 
@@ -204,12 +208,12 @@ pub struct Swept {
     pub count: usize,
     /// The mass of what was weighed.
     pub weighed: f64,
-    /// That of all, where it was asked for.
-    pub all: f64,
+    /// That of all others, where it was asked for.
+    pub others: f64,
 }
 
 /// A read over logits: what is in `inner` is counted, what is in `outer`, which holds that, and not in `inner` is gathered. Weighed is
-/// what is in `inner`, or what is not in `outer`; or, with `ALL`, what is in `inner` and all.
+/// what is in `inner`, or what is not in `outer`; or, with `ALL`, what is in `inner` and what is not.
 pub struct Sweep<'a, W, const MOST: usize, const ALL: bool> {
     /// Some of the logits, of which the first has this place.
     pub first: usize,
@@ -306,11 +310,11 @@ const TOGETHER: usize = 8;
 fn mass<S: Simd, W: Weigh>(s: S, logits: &[f32], weights: W) -> S::F64 {
     let (mut rest, mut sum) = (Read::new(logits), s.zero_f64());
     while let Some(x) = rest.front::<S, TOGETHER>(s) {
-        sum = sum + weights.weigh(s, x);
+        sum = sum + weights.weigh_all(s, x);
         rest.put::<S, TOGETHER>(x);
     }
     while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-        sum = sum + weights.weigh(s, x);
+        sum = sum + weights.weigh_all(s, x);
         rest.put_pair::<S>(x);
     }
     sum
@@ -324,13 +328,13 @@ fn mass_of<S: Simd, W: Weigh>(s: S, logits: &[f32], weights: W, all: Interval) -
     }
     let (mut rest, mut sum, ends) = (Read::new(logits), s.zero_f64(), Ends::new(s, all));
     while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-        sum = sum + weights.weigh(s, [ends.only(s, x[0]), ends.only(s, x[1])]);
+        sum = sum + weights.weigh_all(s, [ends.only(s, x[0]), ends.only(s, x[1])]);
         rest.put_pair::<S>(x);
     }
     sum
 }
 
-/// The mass of the logits in an interval, and of those in another one within it.
+/// The mass of the logits in an interval within another one, and of the others in that.
 #[inline(always)]
 fn masses<S: Simd, W: Weigh>(
     s: S,
@@ -348,11 +352,11 @@ fn masses<S: Simd, W: Weigh>(
                 *x = ends.only(s, *x);
             }
         }
-        let more = weights.weigh_both(s, x, inner);
+        let more = weights.weigh(s, x, inner);
         sums = [sums[0] + more[0], sums[1] + more[1]];
     }
     while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-        let more = weights.weigh_both(s, [ends.only(s, x[0]), ends.only(s, x[1])], inner);
+        let more = weights.weigh(s, [ends.only(s, x[0]), ends.only(s, x[1])], inner);
         sums = [sums[0] + more[0], sums[1] + more[1]];
         rest.put_pair::<S>(x);
     }
@@ -364,13 +368,13 @@ impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST,
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) -> Swept {
-        let (mut swept, mut sum, mut all) = (Swept::default(), s.zero_f64(), s.zero_f64());
+        let (mut swept, mut sum, mut others) = (Swept::default(), s.zero_f64(), s.zero_f64());
         let mut waiting = Waiting { logits: [0.0; Waiting::ROOM], len: 0 };
         // What is weighed as a whole is then still in the first-level cache.
         for block in self.logits.chunks(BLOCK) {
             if ALL {
-                let [in_all, in_inner] = masses(s, block, self.weights, self.all, self.inner);
-                (all, sum) = (all + in_all, sum + in_inner);
+                let more = masses(s, block, self.weights, self.all, self.inner);
+                (sum, others) = (sum + more[0], others + more[1]);
             }
             self.look(s, block, &mut swept, &mut sum, &mut waiting);
             self.first += block.len();
@@ -378,7 +382,7 @@ impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST,
         if W::WEIGHS && !ALL {
             sum = sum + waiting.weigh(s, self.weights);
         }
-        Swept { weighed: sum.reduce_add(), all: all.reduce_add(), ..swept }
+        Swept { weighed: sum.reduce_add(), others: others.reduce_add(), ..swept }
     }
 }
 
