@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use logits::{Engine, Isa, RowLoss, RowStatistics, Rows, RowsMut};
+use logits::{Draw, Engine, Isa, LogProbability, RowLoss, RowStatistics, Rows, RowsMut, Sampler, Token};
 use timing::{scalar_loop, uniform};
 
 /// Rows and columns: short rows, rows in cache, a vocabulary, a batch out of cache.
@@ -113,6 +113,45 @@ fn losses(criterion: &mut Criterion) {
     }
 }
 
+/// A token from a vocabulary, by each filter alone, beside the logsumexp of the row.
+fn sampling(criterion: &mut Criterion) {
+    let cols = 128_256;
+    let engine = Engine::new().serial();
+    // Sums of uniform numbers are nearly normal.
+    let mut random = uniform(1).map(|x| x / 4.0);
+    let normal = (0..cols).map(|_| random.by_ref().take(3).sum()).collect();
+    let flat = uniform(2).map(|x| x / 20.0).take(cols).collect();
+    let builder = || Sampler::builder().log_probability(LogProbability::Skip);
+    let samplers = [
+        ("greedy", builder().temperature(0.0)),
+        ("temperature", builder().temperature(0.8)),
+        ("top-k", builder().top_k(40)),
+        ("top-p", builder().top_p(0.9)),
+        ("min-p", builder().min_p(0.05)),
+        ("typical", builder().typical(0.9)),
+    ];
+    let rows: [(&str, Vec<f32>); 2] = [("normal", normal), ("flat", flat)];
+    for (row, x) in rows {
+        let mut group = criterion.benchmark_group("sampling");
+        group.throughput(Throughput::Elements(cols as u64));
+        group.bench_function(BenchmarkId::new("logsumexp", row), |bencher| {
+            bencher.iter(|| logits::logsumexp(black_box(&x)));
+        });
+        for (name, builder) in &samplers {
+            let sampler = builder.clone().build().expect("values that make sense");
+            let (mut token, mut position) = ([Ok(Token::default())], 0);
+            group.bench_function(BenchmarkId::new(*name, row), |bencher| {
+                bencher.iter(|| {
+                    position += 1;
+                    let rows = Rows::new(black_box(&x), cols).expect("a row");
+                    engine.sample(rows, &sampler, &[Draw::counted(1, 0, position)], &mut token)
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
 /// Softmax into new memory: as it comes, and filled with zeros first. What `softmax_uninit` spares, and the unsafe code behind it.
 fn new_memory(criterion: &mut Criterion) {
     let engine = Engine::new().serial();
@@ -195,5 +234,5 @@ fn clock(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, ops, losses, new_memory, threads, clock);
+criterion_group!(benches, ops, losses, sampling, new_memory, threads, clock);
 criterion_main!(benches);

@@ -6,8 +6,8 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use logits::{
-    Candidate, Classes, CrossEntropy, Engine, Isa, Reduction, RowLoss, RowPart, RowStatistics, Rows, RowsMut,
-    Softmax, Statistics,
+    Candidate, Classes, CrossEntropy, Draw, Engine, History, Isa, Reduction, RowLoss, RowPart, RowStatistics,
+    Rows, RowsMut, Sampler, Softmax, Statistics, Token,
 };
 
 struct Counting;
@@ -40,6 +40,11 @@ fn main() {
     let (mut losses, mut statistics) = ([RowLoss::default(); 300], [RowStatistics::default(); 300]);
     let mut parts = [RowPart::default(); 300];
     let (mut top, labels) = ([Candidate::default(); 300], [0_u8; 300]);
+    let sampler = Sampler::builder().temperature(0.8).top_k(5000).top_p(0.9).typical(0.9).min_p(1e-3);
+    let sampler = sampler.seen_penalties(1.1, 0.1, 0.1).build().unwrap();
+    let history = History::new(&[0]);
+    let draws = [Draw::uniform(0.5).history(&history); 300];
+    let mut tokens = [Ok(Token::default()); 300];
     let before = ALLOCATIONS.load(Ordering::Relaxed);
 
     logits::softmax(x, y);
@@ -75,6 +80,18 @@ fn main() {
                 engine.kl_divergence(rows, rows, &mut sums[..count]).unwrap();
                 engine.js_divergence(rows, rows, 0.5, &mut sums[..count]).unwrap();
                 engine.expected_value(rows, &x[..cols], &mut sums[..count]).unwrap();
+                engine
+                    .sample_with(rows, &sampler, &draws[..count], &mut tokens[..count], &mut top[..count])
+                    .unwrap();
+                let mut counts = [Ok(0); 300];
+                engine
+                    .mask(
+                        RowsMut::new(&mut y[..len], cols).unwrap(),
+                        &sampler,
+                        &draws[..count],
+                        &mut counts[..count],
+                    )
+                    .unwrap();
                 engine.calibration(rows, labels, 2.0).unwrap();
                 engine.fit_temperature(rows, labels).unwrap();
             }

@@ -8,8 +8,8 @@ use std::slice;
 
 use common::*;
 use logits::{
-    Candidate, Classes, CrossEntropy, Distribution, Engine, Reduction, RowLoss, RowPart, RowStatistics, Rows,
-    RowsMut, Statistics,
+    Candidate, Classes, CrossEntropy, Distribution, Draw, Engine, Reduction, RowLoss, RowPart, RowStatistics,
+    Rows, RowsMut, Sampler, Statistics, Token,
 };
 use region::Protection;
 
@@ -61,7 +61,34 @@ fn nothing_outside_is_touched() {
                     touch(engine, x, y, temperature);
                 }
                 touch_both(engine, x, y);
+                draw_from(engine, x, y);
             }
+        }
+    }
+}
+
+/// Each filter by itself, and all of them.
+fn draw_from(engine: Engine, x: &[f32], y: &mut [f32]) {
+    let builder = Sampler::builder;
+    let samplers = [
+        builder().top_k(x.len() / 2),
+        builder().top_p(0.7),
+        builder().min_p(0.1),
+        builder().typical(0.6),
+        builder().top_n_sigma(1.0),
+        builder().xtc(1.0, 1e-3),
+        builder().top_p(0.95).typical(0.9).min_p(0.01).seen_penalties(1.2, 0.1, 0.1),
+    ];
+    // All tokens but the last of each word.
+    let mask = vec![u32::MAX >> 1; x.len().div_ceil(32)];
+    for builder in samplers {
+        let sampler = builder.build().unwrap();
+        for draw in [Draw::uniform(0.999), Draw::uniform(0.3).allowed(&mask)] {
+            let (rows, mut token) = (Rows::new(x, x.len()).unwrap(), [Ok(Token::default())]);
+            engine.sample(rows, &sampler, &[draw], &mut token).unwrap();
+            assert!((token[0].unwrap().id as usize) < x.len());
+            y.copy_from_slice(x);
+            engine.mask(RowsMut::new(y, x.len()).unwrap(), &sampler, &[draw], &mut [Ok(0)]).unwrap();
         }
     }
 }

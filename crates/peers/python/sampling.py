@@ -2,7 +2,7 @@
 """One draw from one row of logits, on one thread: logits beside llama.cpp and Hugging Face, one process, in turns.
 
     cargo build --release -p logits-shim          # in crates/peers
-    CMAKE_ARGS=-DLLAVA_BUILD=OFF pip install -r python/requirements.txt
+    CMAKE_ARGS=-DLLAVA_BUILD=OFF pip install -r python/requirements-sampling.txt
     python3 python/sampling.py --runs 3 --csv peers-sampling.csv
 
 llama.cpp is the library in the package llama-cpp-python, built from source, or the one that --llama-cpp names. Its samplers

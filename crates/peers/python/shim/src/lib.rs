@@ -5,7 +5,7 @@
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 use std::sync::OnceLock;
 
-use logits::{Engine, RowLoss, RowStatistics, Rows, RowsMut};
+use logits::{Draw, Engine, LogProbability, Preset, RowLoss, RowStatistics, Rows, RowsMut, Sampler, Token};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Runs on this thread, or in a pool of so many, made once.
@@ -148,4 +148,43 @@ pub unsafe extern "C" fn logits_kl(
         let (p, q) = (Rows::new(p, cols).expect("rows"), Rows::new(q, cols).expect("rows"));
         engine.kl_divergence(p, q, out).expect("one shape");
     });
+}
+
+/// Draws a token from one row, in llama.cpp's order: the temperature last. A filter is off with 0 for `top_k` and `min_p`, 1 for `top_p`
+/// and `typical`; temperature 0 is greedy. Returns the token, or -1 if nothing can be drawn.
+///
+/// # Safety
+///
+/// `x` holds `cols` floats.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn logits_sample(
+    x: *const f32,
+    cols: usize,
+    temperature: f64,
+    top_k: usize,
+    top_p: f64,
+    min_p: f64,
+    typical: f64,
+    seed: u64,
+    position: u64,
+) -> i64 {
+    // SAFETY: as the caller says.
+    let x = unsafe { from_raw_parts(x, cols) };
+    let sampler = Sampler::preset(Preset::LlamaCpp)
+        .temperature(temperature)
+        .top_k(top_k)
+        .top_p(top_p)
+        .min_p(min_p)
+        .typical(typical)
+        // The others do not say it either.
+        .log_probability(LogProbability::Skip)
+        .build()
+        .expect("values that make sense");
+    let mut out = [Ok(Token::default())];
+    let draws = [Draw::counted(seed, 0, position)];
+    Engine::new()
+        .serial()
+        .sample(Rows::new(x, cols).expect("a row"), &sampler, &draws, &mut out)
+        .expect("one row");
+    out[0].map_or(-1, |token| i64::from(token.id))
 }
