@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use anyhow::Result;
 use clap::ValueEnum;
 use comfy_table::{Attribute, Cell};
-use logits::Candidate;
+use logits::{Candidate, RowError};
 use serde::{Serialize, Serializer};
 
 use crate::classes::Classes;
@@ -60,7 +60,13 @@ pub enum Value<'a> {
     Single(f32),
     Number(f64),
     Count(usize),
+    /// Why there is nothing else.
+    Problem(#[serde(serialize_with = "as_text")] RowError),
     Nothing,
+}
+
+fn as_text<S: Serializer>(problem: &RowError, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(problem)
 }
 
 /// The columns for so many of the most probable classes.
@@ -78,6 +84,9 @@ pub fn push_candidates<'a>(values: &mut Vec<Value<'a>>, classes: &'a Classes, to
         values.push(Value::Number(candidate.log_probability));
     }
 }
+
+/// The column that says what is wrong with a row.
+pub const PROBLEM: &str = "error";
 
 /// The first rows, and if there are more a summary of all.
 struct Table<W> {
@@ -133,7 +142,7 @@ impl<W: Write> Report for Table<W> {
                 Value::Single(number) => summary.add(number.into()),
                 Value::Number(number) => summary.add(number),
                 Value::Count(count) => summary.add(count as f64),
-                Value::Id(_) | Value::Name(_) | Value::Nothing => {}
+                Value::Id(_) | Value::Name(_) | Value::Problem(_) | Value::Nothing => {}
             }
         }
         if self.rows < Self::ROWS {
@@ -148,7 +157,7 @@ impl<W: Write> Report for Table<W> {
             .names
             .iter()
             .map(|name| match &**name {
-                name if name.ends_with("_name") => "",
+                name if name.ends_with("_name") || name == PROBLEM => "",
                 name if name.ends_with("log_probability") => "log p",
                 name => name,
             })
@@ -188,6 +197,7 @@ impl fmt::Display for Value<'_> {
             Value::Single(number) => f.write_str(&text::number((*number).into())),
             Value::Number(number) => f.write_str(&text::number(*number)),
             Value::Count(count) => write!(f, "{count}"),
+            Value::Problem(problem) => write!(f, "{problem}"),
             Value::Nothing => Ok(()),
         }
     }
