@@ -124,10 +124,13 @@ fn write_step(
     let fates = fates(before, &after);
     let dropped: f64 = fates.iter().filter(|fate| fate.is_dropped()).map(|fate| fate.before).sum();
     let (of, left) = (before.len(), after.len());
-    let outcome = if left == of {
+    let outcome = if of == 1 {
+        "the one token stays".into()
+    } else if left == of {
         format!("all {of} tokens stay")
     } else {
-        format!("{left} of {of} tokens stay, with {} of the probability", text::percent(1.0 - dropped))
+        let verb = if left == 1 { "stays" } else { "stay" };
+        format!("{left} of {of} tokens {verb}, with {} of the probability", text::percent(1.0 - dropped))
     };
     writeln!(out, "{}  {}", style::bold(step), style::dim(&outcome))?;
     write_fates(out, view, &fates)?;
