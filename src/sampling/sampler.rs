@@ -1,7 +1,10 @@
 //! What is to be kept of a distribution before a token is drawn: values, and the order in which they apply.
 
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::Error;
 
@@ -45,6 +48,13 @@ impl Filter {
             Filter::Xtc => "XTC",
             Filter::Mirostat => "Mirostat",
         }
+    }
+}
+
+/// The name that errors call it by: `top-p`.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -241,9 +251,72 @@ impl Sampler {
         }
     }
 
-    /// The steps that do anything.
-    pub(super) fn steps(&self) -> impl Iterator<Item = Filter> {
+    /// The steps that do anything, in their order.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Filter, Preset, Sampler};
+    ///
+    /// let sampler = Sampler::preset(Preset::LlamaCpp).min_p(0.0).build()?;
+    /// assert!(sampler.steps().eq([Filter::TopK, Filter::TopP, Filter::Temperature]));
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    pub fn steps(&self) -> impl Iterator<Item = Filter> {
         self.order.iter().copied().filter(|filter| self.is_on(*filter))
+    }
+
+    /// The same with so many of its [steps](Sampler::steps) alone: what is left by each of them is the difference between two of these.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Draw, Engine, Sampler};
+    ///
+    /// let sampler = Sampler::builder().top_k(3).min_p(0.2).build()?;
+    /// let (engine, draw) = (Engine::new(), Draw::uniform(0.0));
+    /// let left = [0, 1, 2].map(|steps| {
+    ///     engine.survivors(&[0.0, 3.0, 1.0, 2.0], &sampler.first_steps(steps), &draw).map(|left| left.map(|left| left.len()))
+    /// });
+    /// assert_eq!(left, [Ok(Ok(4)), Ok(Ok(3)), Ok(Ok(2))]);
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    #[must_use]
+    pub fn first_steps(&self, steps: usize) -> Self {
+        Self { order: self.steps().take(steps).collect(), ..self.clone() }
+    }
+
+    /// A step with its values, as people write them: `top-p 0.9`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use logits::{Preset, Sampler};
+    ///
+    /// let sampler = Sampler::preset(Preset::LlamaCpp).build()?;
+    /// let steps: Vec<_> = sampler.steps().map(|step| sampler.describe(step)).collect();
+    /// assert_eq!(steps.join(", "), "top-k 40, top-p 0.95, min-p 0.05, temperature 0.8");
+    /// # Ok::<(), logits::Error>(())
+    /// ```
+    #[must_use]
+    pub fn describe(&self, step: Filter) -> String {
+        let value = match step {
+            Filter::Temperature => self.temperature,
+            Filter::TopK => self.top_k as f64,
+            Filter::TopP => self.top_p,
+            Filter::MinP => self.min_p,
+            Filter::Typical => self.typical,
+            Filter::TopNSigma => self.top_n_sigma,
+            Filter::Xtc => {
+                let Xtc { chance, threshold } = self.xtc;
+                return format!("{step} {threshold} with chance {chance}");
+            }
+            Filter::Mirostat => {
+                let Some(Mirostat { tau, eta }) = self.mirostat else { return step.to_string() };
+                return format!("{step} with tau {tau} and eta {eta}");
+            }
+        };
+        format!("{step} {value}")
     }
 }
 

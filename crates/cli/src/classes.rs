@@ -26,13 +26,21 @@ impl Classes {
         Ok(Self(Some(names)))
     }
 
-    pub fn are_named(&self) -> bool {
+    fn are_named(&self) -> bool {
         self.0.is_some()
     }
 
     /// The name of `class`, as it stands in the file.
     pub fn name(&self, class: usize) -> Option<&str> {
         self.0.as_ref().map(|names| names[class].as_str())
+    }
+
+    /// Appends a class, and its name if classes have names.
+    pub fn push<T>(&self, columns: &mut Vec<T>, class: T, name: T) {
+        columns.push(class);
+        if self.are_named() {
+            columns.push(name);
+        }
     }
 
     /// The name of `class` in quotes, so that a space shows; the terminal is not at the mercy of the file.

@@ -13,6 +13,7 @@ mod array;
 mod bench;
 mod calibrate;
 mod classes;
+mod ctc;
 mod estimate;
 mod explain;
 mod found;
@@ -21,6 +22,8 @@ mod kl;
 mod loss;
 mod output;
 mod progress;
+mod report;
+mod sample;
 mod softmax;
 mod stats;
 mod style;
@@ -53,6 +56,7 @@ enum Command {
     Softmax(softmax::Arguments),
     Explain(explain::Arguments),
     Stats(stats::Arguments),
+    Sample(Box<sample::Arguments>),
     Loss(loss::Arguments),
     Kl(kl::Arguments),
     Calibrate(calibrate::Arguments),
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Command::Softmax(arguments) => softmax::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
+        Command::Sample(arguments) => sample::run(&arguments),
         Command::Loss(arguments) => loss::run(&arguments),
         Command::Kl(arguments) => kl::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),

@@ -8,7 +8,7 @@ pub fn over<T>(elements: usize, work: impl FnOnce(&ProgressBar) -> T) -> T {
     let style =
         ProgressStyle::with_template("{bar:40.cyan/dim} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}")
             .expect("the template is well-formed");
-    let bar = ProgressBar::new((elements * size_of::<f32>()) as u64).with_style(style);
+    let bar = ProgressBar::new(elements.saturating_mul(size_of::<f32>()) as u64).with_style(style);
     let result = work(&bar);
     bar.finish_and_clear();
     result

@@ -100,6 +100,11 @@ impl Workers {
         })
     }
 
+    /// The engine, for what one thread does.
+    pub fn engine(&self) -> Engine {
+        self.engine.serial()
+    }
+
     /// Runs `work` with the engine, on the threads.
     pub fn run<T: Send>(&self, work: impl FnOnce(&Engine) -> T + Send) -> T {
         match &self.pool {

@@ -334,6 +334,20 @@ impl<T: ElementType> Array<T> {
         Ok(array)
     }
 
+    /// Refuses a row that is not there.
+    pub fn ensure_row(&self, row: usize) -> Result<()> {
+        ensure!(
+            row < self.rows,
+            "{}: there is no row {row}: {}",
+            self.name,
+            match self.rows {
+                0 => "it has none".into(),
+                rows => format!("the last of its {rows} rows is {}", rows - 1),
+            }
+        );
+        Ok(())
+    }
+
     /// Refuses an array of which nothing could be said.
     pub fn ensure_filled(&self) -> Result<()> {
         ensure!(
@@ -391,6 +405,11 @@ impl<T: ElementType> Array<T> {
             found / element % self.cols,
         )
     }
+}
+
+/// What a row of an array called `name` is, as the line above its numbers.
+pub fn title_of_row(name: &str, row: usize, rows: usize, classes: usize) -> String {
+    format!("{} · row {row} of {rows} · {classes} classes", text::printable(name))
 }
 
 /// How messages call `path`.

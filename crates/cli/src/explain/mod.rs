@@ -3,22 +3,21 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use logits::{Engine, Isa};
 
 use crate::array::{Array, Shape};
 use crate::classes::Classes;
+use crate::ctc::Ctc;
 use crate::output::printed;
 use crate::warn;
 use crate::workers::{chosen_isa, engine, isa_parser, parse_temperature};
 
-mod ctc;
 mod numbers;
 mod overview;
 mod panel;
 
-use ctc::Ctc;
-use numbers::RowNumbers;
+use numbers::{Condition, RowNumbers, argmax};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -102,12 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         writeln!(out, "{name}: shape {shape}: there is nothing in it").and_then(|()| out.flush())?;
         return Ok(());
     }
-    ensure!(
-        arguments.all || arguments.row < rows,
-        "{name}: there is no row {}: the last of its {rows} rows is {}",
-        arguments.row,
-        rows - 1
-    );
+    if !arguments.all {
+        array.ensure_row(arguments.row)?;
+    }
     let temperatures = arguments.temperature.as_slice();
     let view = View {
         engine: engine(chosen_isa(arguments.isa)?)?.serial(),
@@ -120,6 +116,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
 
     let mut ctc = arguments.ctc.then(Ctc::default);
+    // Row and column of the first NaN.
+    let mut unreadable = None;
     let mut block = Vec::new();
     let mut row = 0;
     if !arguments.all && !arguments.ctc {
@@ -138,7 +136,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 show(&mut out, &view, row, logits, in_lines)?;
             }
             if let Some(ctc) = &mut ctc {
-                ctc.push(row, logits);
+                match Condition::of(logits) {
+                    Condition::Nan(col) => unreadable = unreadable.or(Some((row, col))),
+                    _ => ctc.push(argmax(logits)),
+                }
             }
             row += 1;
         }
@@ -148,7 +149,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             printed(writeln!(out))?; // a panel ends with a gap of its own
         }
         printed(ctc.write(&mut out, &view.classes))?;
-        if let Some((row, col)) = ctc.unreadable {
+        if let Some((row, col)) = unreadable {
             warn(&format!(
                 "{name}: warning: --ctc passed over rows with NaN (first: row {row}, column {col})"
             ));

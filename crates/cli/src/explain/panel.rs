@@ -6,6 +6,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Tab
 
 use super::View;
 use super::numbers::{Distribution, RowNumbers, top};
+use crate::array::title_of_row;
 use crate::{style, text};
 
 const BAR_WIDTH: usize = 24;
@@ -21,9 +22,7 @@ pub fn write(
     logits: &[f32],
     numbers: &RowNumbers,
 ) -> io::Result<()> {
-    let classes = logits.len();
-    let title = format!("{} · row {row} of {} · {classes} classes", text::printable(view.name), view.rows);
-    writeln!(out, "{}", style::bold(&title))?;
+    writeln!(out, "{}", style::bold(&title_of_row(view.name, row, view.rows, logits.len())))?;
     match numbers.condition.complaint() {
         Some(complaint) => writeln!(out, "{}\n", style::styled(style::ALARM, &complaint)),
         None => writeln!(out, "{}\n", table(view, logits, &numbers.distributions).trim_fmt()),

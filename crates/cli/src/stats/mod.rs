@@ -1,10 +1,8 @@
 //! `logits stats`: what every row says, as numbers.
 
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::ValueEnum;
 use indicatif::ProgressBar;
 use logits::{Candidate, RowStatistics, Rows, Statistics};
 
@@ -12,14 +10,13 @@ use crate::array::{Array, ensure_one_stream};
 use crate::classes::Classes;
 use crate::found::Found;
 use crate::output::printed;
+use crate::report::{Format, Report};
 use crate::targets::{ClassFile, IGNORED, refused};
 use crate::workers::{Computing, Workers, parse_positive_temperature};
 use crate::{progress, warn};
 
-mod report;
 mod values;
 
-use report::{Csv, Json, Report, Table};
 use values::{Columns, Record};
 
 const EXAMPLES: &str = "\
@@ -70,16 +67,6 @@ pub struct Arguments {
     computing: Computing,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// The first rows, and what all have on average and at most
-    Table,
-    /// One line a row
-    Csv,
-    /// One array, one line a row
-    Json,
-}
-
 pub fn run(arguments: &Arguments) -> Result<()> {
     let mut inputs = vec![&*arguments.input];
     inputs.extend(arguments.targets.as_deref());
@@ -97,15 +84,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let top = arguments.top.min(array.cols());
     let columns = Columns { classes, has_targets: targets.is_some(), top };
-    let names = columns.names();
-    let mut report: Box<dyn Report> = match arguments.format {
-        Format::Table => Box::new(Table::new(anstream::stdout().lock(), array.title(), names)),
-        Format::Csv => Box::new(printed(Csv::new(io::stdout().lock(), &names))?),
-        Format::Json => Box::new(printed(Json::new(io::stdout().lock(), names))?),
-    };
-    // Lines on a terminal show themselves how far a run has come.
-    let is_silent = arguments.format == Format::Table || !io::stdout().is_terminal();
-    let elements = if is_silent { array.rows() * array.cols() } else { 0 };
+    let mut report = arguments.format.report(array.title(), columns.names())?;
+    let elements = if arguments.format.is_silent() { array.rows() * array.cols() } else { 0 };
     let without_distribution = progress::over(elements, |bar| {
         report_rows(
             &workers,

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use logits::{Candidate, RowStatistics};
-use serde::Serialize;
 
 use crate::classes::Classes;
+use crate::report::{Names, Value, push_candidate_names, push_candidates};
 
 /// What is to be said of every row.
 pub struct Columns {
@@ -24,66 +24,39 @@ pub struct Record<'a> {
     pub top: &'a [Candidate],
 }
 
-/// What stands in one column of a row.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(untagged)]
-pub enum Value<'a> {
-    /// A row, or a class.
-    Id(i64),
-    Name(&'a str),
-    Single(f32),
-    Number(f64),
-    Count(usize),
-    Nothing,
-}
-
 impl Columns {
     /// The columns as files name them.
-    pub fn names(&self) -> Vec<Cow<'static, str>> {
+    pub fn names(&self) -> Names {
         let mut names = vec!["row".into(), "max".into()];
-        self.push_class(&mut names, "argmax".into(), "argmax_name".into());
+        self.classes.push(&mut names, "argmax".into(), "argmax_name".into());
         names.extend(["logsumexp", "entropy", "varentropy", "perplexity"].map(Cow::Borrowed));
         if self.has_targets {
-            self.push_class(&mut names, "target".into(), "target_name".into());
+            self.classes.push(&mut names, "target".into(), "target_name".into());
             names.extend(["log_probability", "rank"].map(Cow::Borrowed));
         }
-        for place in 1..=self.top {
-            self.push_class(&mut names, format!("top{place}").into(), format!("top{place}_name").into());
-            names.push(format!("top{place}_log_probability").into());
-        }
+        push_candidate_names(&mut names, &self.classes, self.top);
         names
     }
 
     /// What stands in these columns.
     pub fn values<'a>(&'a self, record: &Record<'_>) -> Vec<Value<'a>> {
         let statistics = record.statistics;
-        let name = |class: usize| self.classes.name(class).map_or(Value::Nothing, Value::Name);
+        let name = |class: usize| Value::name(&self.classes, class);
         let mut values = vec![Value::Id(record.row as i64), Value::Single(statistics.max)];
-        self.push_class(&mut values, Value::Id(statistics.argmax as i64), name(statistics.argmax));
+        self.classes.push(&mut values, Value::Id(statistics.argmax as i64), name(statistics.argmax));
         let numbers =
             [statistics.logsumexp, statistics.entropy, statistics.varentropy, statistics.entropy.exp()];
         values.extend(numbers.map(Value::Number));
         if let Some(target) = record.target {
             // What is ignored is no class.
             let target_name = statistics.chosen.map_or(Value::Nothing, |_| name(target as usize));
-            self.push_class(&mut values, Value::Id(target), target_name);
+            self.classes.push(&mut values, Value::Id(target), target_name);
             values.extend(match statistics.chosen {
                 Some(chosen) => [Value::Number(chosen.log_probability), Value::Count(chosen.rank)],
                 None => [Value::Nothing; 2],
             });
         }
-        for candidate in record.top {
-            self.push_class(&mut values, Value::Id(candidate.class as i64), name(candidate.class));
-            values.push(Value::Number(candidate.log_probability));
-        }
+        push_candidates(&mut values, &self.classes, record.top);
         values
-    }
-
-    /// A class, and its name if classes have names.
-    fn push_class<T>(&self, columns: &mut Vec<T>, class: T, name: T) {
-        columns.push(class);
-        if self.classes.are_named() {
-            columns.push(name);
-        }
     }
 }

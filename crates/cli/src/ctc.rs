@@ -1,8 +1,7 @@
-//! The most likely classes of all rows read in order, as the output of a CTC model is read.
+//! Classes of all rows read in order, as the output of a CTC model is read.
 
 use std::io::{self, Write};
 
-use super::numbers::{Condition, argmax};
 use crate::classes::Classes;
 use crate::{style, text};
 
@@ -13,21 +12,10 @@ const BLANK: usize = 0;
 pub struct Ctc {
     last: Option<usize>,
     classes: Vec<usize>,
-    /// Row and column of the first NaN.
-    pub unreadable: Option<(usize, usize)>,
 }
 
 impl Ctc {
-    pub fn push(&mut self, row: usize, logits: &[f32]) {
-        match Condition::of(logits) {
-            Condition::Nan(col) => {
-                self.unreadable.get_or_insert((row, col));
-            }
-            _ => self.push_class(argmax(logits)),
-        }
-    }
-
-    fn push_class(&mut self, class: usize) {
+    pub fn push(&mut self, class: usize) {
         if class != BLANK && self.last != Some(class) {
             self.classes.push(class);
         }
@@ -50,7 +38,7 @@ mod tests {
     #[test]
     fn repeats_collapse_and_blanks_drop() {
         let mut ctc = Ctc::default();
-        [0, 3, 3, 0, 3, 5, 5, 3, 0, 0].into_iter().for_each(|class| ctc.push_class(class));
+        [0, 3, 3, 0, 3, 5, 5, 3, 0, 0].into_iter().for_each(|class| ctc.push(class));
         assert_eq!(ctc.classes, [3, 3, 5, 3]);
     }
 }

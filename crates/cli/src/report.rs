@@ -1,14 +1,17 @@
-//! Statistics as a table, as CSV and as JSON.
+//! Rows of values as a table, as CSV and as JSON.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
+use anyhow::Result;
+use clap::ValueEnum;
 use comfy_table::{Attribute, Cell};
+use logits::{Candidate, RowError};
 use serde::{Serialize, Serializer};
 
-use super::values::Value;
-use crate::output::csv_error;
+use crate::classes::Classes;
+use crate::output::{csv_error, printed};
 use crate::table::table;
 use crate::{style, text};
 
@@ -18,10 +21,75 @@ pub trait Report {
     fn finish(&mut self) -> io::Result<()>;
 }
 
-type Names = Vec<Cow<'static, str>>;
+/// What columns are called in files.
+pub type Names = Vec<Cow<'static, str>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The first rows, and what all have on average and at most
+    Table,
+    /// One line a row
+    Csv,
+    /// One array, one line a row
+    Json,
+}
+
+impl Format {
+    /// A report of so many rows that begin now, below this title where it is for people.
+    pub fn report(self, title: String, names: Names) -> Result<Box<dyn Report>> {
+        Ok(match self {
+            Self::Table => Box::new(Table::new(anstream::stdout().lock(), title, names)),
+            Self::Csv => Box::new(printed(Csv::new(io::stdout().lock(), &names))?),
+            Self::Json => Box::new(printed(Json::new(io::stdout().lock(), names))?),
+        })
+    }
+
+    /// Whether nothing shows how far a run has come; lines on a terminal do.
+    pub fn is_silent(self) -> bool {
+        self == Self::Table || !io::stdout().is_terminal()
+    }
+}
+
+/// What stands in one column of a row.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Value<'a> {
+    /// A row, or a class.
+    Id(i64),
+    Name(&'a str),
+    Single(f32),
+    Number(f64),
+    Count(usize),
+    /// Why there is nothing else.
+    Problem(#[serde(serialize_with = "as_text")] RowError),
+    Nothing,
+}
+
+fn as_text<S: Serializer>(problem: &RowError, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(problem)
+}
+
+/// The columns for so many of the most probable classes.
+pub fn push_candidate_names(names: &mut Names, classes: &Classes, top: usize) {
+    for place in 1..=top {
+        classes.push(names, format!("top{place}").into(), format!("top{place}_name").into());
+        names.push(format!("top{place}_log_probability").into());
+    }
+}
+
+/// What stands in these columns.
+pub fn push_candidates<'a>(values: &mut Vec<Value<'a>>, classes: &'a Classes, top: &[Candidate]) {
+    for candidate in top {
+        classes.push(values, Value::Id(candidate.class as i64), Value::name(classes, candidate.class));
+        values.push(Value::Number(candidate.log_probability));
+    }
+}
+
+/// The column that says what is wrong with a row.
+pub const PROBLEM: &str = "error";
 
 /// The first rows, and if there are more a summary of all.
-pub struct Table<W> {
+struct Table<W> {
     out: W,
     title: String,
     names: Names,
@@ -43,7 +111,7 @@ impl<W: Write> Table<W> {
     /// How many rows are shown.
     const ROWS: usize = 10;
 
-    pub fn new(out: W, title: String, names: Names) -> Self {
+    fn new(out: W, title: String, names: Names) -> Self {
         let summary = vec![Summary::NOTHING; names.len()];
         Self { out, title, names, shown: Vec::new(), summary, rows: 0 }
     }
@@ -74,7 +142,7 @@ impl<W: Write> Report for Table<W> {
                 Value::Single(number) => summary.add(number.into()),
                 Value::Number(number) => summary.add(number),
                 Value::Count(count) => summary.add(count as f64),
-                Value::Id(_) | Value::Name(_) | Value::Nothing => {}
+                Value::Id(_) | Value::Name(_) | Value::Problem(_) | Value::Nothing => {}
             }
         }
         if self.rows < Self::ROWS {
@@ -89,7 +157,7 @@ impl<W: Write> Report for Table<W> {
             .names
             .iter()
             .map(|name| match &**name {
-                name if name.ends_with("_name") => "",
+                name if name.ends_with("_name") || name == PROBLEM => "",
                 name if name.ends_with("log_probability") => "log p",
                 name => name,
             })
@@ -113,6 +181,13 @@ impl<W: Write> Report for Table<W> {
     }
 }
 
+impl<'a> Value<'a> {
+    /// The name of a class, if classes have names.
+    pub fn name(classes: &'a Classes, class: usize) -> Self {
+        classes.name(class).map_or(Self::Nothing, Self::Name)
+    }
+}
+
 /// As people read it.
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,16 +197,17 @@ impl fmt::Display for Value<'_> {
             Value::Single(number) => f.write_str(&text::number((*number).into())),
             Value::Number(number) => f.write_str(&text::number(*number)),
             Value::Count(count) => write!(f, "{count}"),
+            Value::Problem(problem) => write!(f, "{problem}"),
             Value::Nothing => Ok(()),
         }
     }
 }
 
 /// One line a row.
-pub struct Csv<W: Write>(csv::Writer<W>);
+struct Csv<W: Write>(csv::Writer<W>);
 
 impl<W: Write> Csv<W> {
-    pub fn new(out: W, names: &Names) -> io::Result<Self> {
+    fn new(out: W, names: &Names) -> io::Result<Self> {
         let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
         csv.write_record(names.iter().map(|name| name.as_bytes())).map_err(csv_error)?;
         Ok(Self(csv))
@@ -149,14 +225,14 @@ impl<W: Write> Report for Csv<W> {
 }
 
 /// One array, and yet one line a row, so that it can be written as it comes.
-pub struct Json<W: Write> {
+struct Json<W: Write> {
     out: BufWriter<W>,
     names: Names,
     is_first: bool,
 }
 
 impl<W: Write> Json<W> {
-    pub fn new(out: W, names: Names) -> io::Result<Self> {
+    fn new(out: W, names: Names) -> io::Result<Self> {
         let mut out = BufWriter::new(out);
         out.write_all(b"[")?;
         Ok(Self { out, names, is_first: true })
