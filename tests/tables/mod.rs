@@ -81,6 +81,11 @@ impl Case {
     }
 }
 
+/// What Hugging Face lets through.
+pub fn samplings() -> impl Iterator<Item = Value> {
+    cases("sampling").into_iter()
+}
+
 /// What 40 digits say of divergences.
 pub fn divergences() -> impl Iterator<Item = Pair> {
     cases("divergence").into_iter().map(Pair::new)
