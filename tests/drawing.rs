@@ -663,7 +663,7 @@ impl Batch {
 }
 
 fn bits(token: &Token) -> [u64; 4] {
-    [token.id.into(), token.log_probability.to_bits(), token.rank as u64, token.mu.to_bits()]
+    [token.id.into(), token.log_probability.to_bits(), token.rank as u64, token.mu.map_or(0, f64::to_bits)]
 }
 
 /// Of all tokens: change it only with a change that is meant to draw other ones, and say so in CHANGELOG.
@@ -827,11 +827,12 @@ fn what_callers_do_wrong_is_refused_and_nothing_is_written() {
         (plains.to_vec(), vec![draw, draw.history(&longer)], "history of row 1 names token 41"),
         (plains.to_vec(), vec![draw, Draw::uniform(1.0)], "the number to draw by is 1"),
         (plains.to_vec(), vec![draw, Draw::uniform(f64::NAN)], "the number to draw by is NaN"),
+        (plains.to_vec(), vec![draw, draw.mu(Some(f64::NAN))], "mu of Mirostat is NaN"),
         (plains.to_vec(), vec![draw, Draw::uniform(-1e-300)], "the number to draw by is -0"),
     ];
     let data: Vec<f32> = (0..80).map(|i| i as f32 / 10.0).collect();
     let rows = Rows::new(&data, 40).unwrap();
-    let token = Ok(Token { id: 7, log_probability: 1.0, rank: 7, mu: 1.0 });
+    let token = Ok(Token { id: 7, log_probability: 1.0, rank: 7, mu: Some(1.0) });
     let candidate = Candidate { class: 7, log_probability: 1.0 };
     let (mut out, mut top, mut left, mut y) = ([token; 2], [candidate; 7], [Ok(7); 2], data.clone());
     for (samplers, draws, message) in &cases {
@@ -942,7 +943,7 @@ fn log_probabilities_are_those_of_the_row_or_of_what_is_left() {
             assert!((raw.log_probability - want[id]).abs() < 1e-6, "{context}: {raw:?} {}", want[id]);
             let p = left.iter().find(|left| left.0 == id).unwrap().1;
             assert!((filtered.log_probability - p.ln()).abs() < 1e-10, "{context}: {filtered:?} {}", p.ln());
-            assert!(skipped.log_probability.is_nan() && skipped.rank == 0 && raw.mu.is_nan(), "{context}");
+            assert!(skipped.log_probability.is_nan() && skipped.rank == 0 && raw.mu.is_none(), "{context}");
             let rank = x.iter().filter(|other| **other >= x[id]).count();
             assert_eq!([raw.rank, filtered.rank], [rank; 2], "{context}");
 
@@ -991,10 +992,7 @@ fn mirostat_follows_what_is_drawn() {
         let (mut mu, mut draw_mu, mut filtered) = (2.0 * tau, None, 0);
         for position in 0..200 {
             let x = bell(&mut random, len, 4.0);
-            let mut draw = Draw::counted(9, 9, position);
-            if let Some(mu) = draw_mu {
-                draw = draw.mu(mu);
-            }
+            let draw = Draw::counted(9, 9, position).mu(draw_mu);
             let token = sample(engine(), &x, &sampler, draw).unwrap();
             let mut left = reference::Left::all(&x);
             left.temperature(temperature);
@@ -1003,8 +1001,8 @@ fn mirostat_follows_what_is_drawn() {
             let p = left.probabilities().into_iter().find(|left| left.0 == token.id as usize);
             let Some((_, p)) = p else { panic!("{position}: {token:?} is not left") };
             mu -= eta * (-p.log2() - tau);
-            assert!((token.mu - mu).abs() < 1e-9, "{position}: {token:?} {mu}");
-            draw_mu = Some(token.mu);
+            assert!((token.mu.unwrap() - mu).abs() < 1e-9, "{position}: {token:?} {mu}");
+            draw_mu = token.mu;
         }
         assert!(filtered > 100 && mu != 2.0 * tau, "{filtered}");
     }

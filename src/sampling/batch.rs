@@ -183,8 +183,13 @@ impl Engine {
         out: &mut [Result<usize, RowError>],
     ) -> Result<(), Error> {
         self.filter(logits, samplers.into(), draws, out, |logits, temperature| {
-            for x in logits {
-                *x = (f64::from(*x) / temperature) as f32;
+            let scaled = |x: f32| f64::from(x) / temperature;
+            let top = logits.iter().fold(f32::NEG_INFINITY, |top, &x| top.max(x));
+            // Beyond the floats all are made less by as much, which is the same distribution.
+            let is_beyond = |x: f32| x.is_finite() && (scaled(x) as f32).is_infinite();
+            let minus = if logits.iter().any(|&x| is_beyond(x)) { scaled(top) } else { 0.0 };
+            for x in logits.iter_mut().filter(|x| x.is_finite()) {
+                *x = ((scaled(*x) - minus) as f32).max(f32::MIN);
             }
         })
     }
@@ -398,7 +403,7 @@ fn token(
     if sampler.log_probability != LogProbability::Skip {
         let x = logits[token.id as usize];
         if sampler.log_probability == LogProbability::Raw {
-            token.log_probability = f64::from(x) - logsumexp(engine, logits);
+            token.log_probability = (f64::from(x) - logsumexp(engine, logits)).min(0.0);
         }
         let at_least = Interval { low: x, high: f32::MAX };
         let mut gathered = Places::<0>::new();
@@ -449,7 +454,7 @@ fn candidates(
     let top = &mut top[..found];
     order(top);
     for candidate in top {
-        candidate.log_probability -= logsumexp;
+        candidate.log_probability = (candidate.log_probability - logsumexp).min(0.0);
     }
 }
 
@@ -486,6 +491,12 @@ fn check(rows: usize, cols: usize, samplers: Samplers<'_>, draws: &[Draw<'_>]) -
         {
             let (what, range) = ("the number to draw by", "from 0 on and below 1");
             return Err(Error::OutOfRange { what, value: uniform, range });
+        }
+        if let Some(mu) = draw.mu
+            && mu.is_nan()
+        {
+            let (what, range) = ("mu of Mirostat", "a number");
+            return Err(Error::OutOfRange { what, value: mu, range });
         }
         let sampler = samplers.of_row(row);
         for mask in [sampler.allowed.as_deref(), draw.allowed].into_iter().flatten() {

@@ -128,7 +128,7 @@ pub fn draw(survivors: &mut Survivors<'_, '_>, sampler: &Sampler, draw: &Draw<'_
     }
     if let Some(Mirostat { tau, eta }) = sampler.mirostat {
         let surprise = -token.log_probability / LN_2;
-        token.mu = draw.mu.unwrap_or(2.0 * tau) - eta * (surprise - tau);
+        token.mu = Some(draw.mu.unwrap_or(2.0 * tau) - eta * (surprise - tau));
     }
     token
 }

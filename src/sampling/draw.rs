@@ -106,10 +106,10 @@ impl<'a> Draw<'a> {
         Self { allowed: Some(mask), ..self }
     }
 
-    /// The same with what the last draw of the sequence has made of Mirostat's `mu`: [`Token::mu`]. `2 tau` for the first.
+    /// The same with what the last draw of the sequence has made of Mirostat's `mu`: [`Token::mu`]. Without it is `2 tau`, for the first.
     #[must_use]
-    pub fn mu(self, mu: f64) -> Self {
-        Self { mu: Some(mu), ..self }
+    pub fn mu(self, mu: Option<f64>) -> Self {
+        Self { mu, ..self }
     }
 }
 
@@ -192,23 +192,23 @@ impl History {
 pub struct Token {
     /// Which.
     pub id: u32,
-    /// `log p` of it, of what [`LogProbability`](crate::LogProbability) says.
+    /// `log p` of it, of what [`LogProbability`](crate::LogProbability) says, with an absolute error below `3e-7`.
     pub log_probability: f64,
     /// How many tokens are as probable or more, itself among them, before all steps: 1 is the best. 0 where
     /// [`LogProbability::Skip`](crate::LogProbability::Skip) is asked for.
     pub rank: usize,
-    /// Mirostat's `mu` for the next draw; NaN without Mirostat.
-    pub mu: f64,
+    /// Mirostat's `mu` for the next draw.
+    pub mu: Option<f64>,
 }
 
 /// One that has not been drawn.
 impl Default for Token {
     fn default() -> Self {
-        Self { id: 0, log_probability: f64::NAN, rank: 0, mu: f64::NAN }
+        Self { id: 0, log_probability: f64::NAN, rank: 0, mu: None }
     }
 }
 
-/// Why there is no token for a row. The other rows of its batch are not concerned.
+/// Why there is no token for a row. The other rows of its batch are not concerned. What is no number is an error also where it is masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RowError {

@@ -65,13 +65,18 @@ impl<'a> Changes<'a> {
         for mask in self.allowed.into_iter().flatten() {
             for (i, logit) in logits.iter_mut().enumerate() {
                 let token = first + i;
-                if mask[token / 32] >> (token % 32) & 1 == 0 {
+                let is_allowed = mask[token / 32] >> (token % 32) & 1 == 1;
+                // What is no number is not hidden.
+                if !is_allowed && *logit < f32::INFINITY {
                     *logit = f32::NEG_INFINITY;
                 }
             }
         }
         for &(token, addend) in self.bias {
-            logits[token as usize - first] += addend;
+            let logit = &mut logits[token as usize - first];
+            if *logit < f32::INFINITY {
+                *logit += addend;
+            }
         }
         for &Seen { token, count, .. } in self.seen {
             let logit = &mut logits[token as usize - first];

@@ -34,7 +34,7 @@ impl Engine {
     ///
     /// [`Error::RowsMismatch`] if `target` does not have one row more than there are tokens; [`Error::ShapesDiffer`] if `draft` does not have
     /// one row of as many columns for each; [`Error::Token`] for a token that is no column; [`Error::OutOfRange`] for
-    /// one whose probability is negative or not finite.
+    /// one whose probability is negative or not finite, and for a row to draw from that has no mass.
     ///
     /// # Examples
     ///
@@ -100,15 +100,25 @@ impl Engine {
             let rests = (0..cols).map(|i| rest(i).max(0.0));
             // Nothing is left of probabilities that are the same but for their rounding.
             let next = if rests.clone().any(|rest| rest > 0.0) {
-                pick(rests, unit(words[1]))
+                pick(rests, unit(words[1])) as u32
             } else {
-                pick(p.iter().map(|&p| f64::from(p).max(0.0)), unit(words[1]))
+                draw_from(p, unit(words[1]))?
             };
-            return Ok(Verified { accepted: row, next: next as u32 });
+            return Ok(Verified { accepted: row, next });
         }
         let words = draw.source.words(Purpose::Accept, tokens.len() as u64);
-        let last = target.row(tokens.len());
-        let next = pick(last.iter().map(|&p| f64::from(p).max(0.0)), unit(words[1]));
-        Ok(Verified { accepted: tokens.len(), next: next as u32 })
+        let next = draw_from(target.row(tokens.len()), unit(words[1]))?;
+        Ok(Verified { accepted: tokens.len(), next })
     }
+}
+
+/// A token from probabilities.
+fn draw_from(probabilities: &[f32], uniform: f64) -> Result<u32, Error> {
+    let masses = probabilities.iter().map(|&p| f64::from(p));
+    let sum: f64 = masses.clone().sum();
+    if sum > 0.0 && sum.is_finite() {
+        return Ok(pick(masses.map(|p| p.max(0.0)), uniform) as u32);
+    }
+    let (what, range) = ("the sum of a row of target probabilities", "above 0 and finite");
+    Err(Error::OutOfRange { what, value: sum, range })
 }

@@ -15,7 +15,6 @@
 //! summed up from floats, whose relative error is below [`Weigh::ERROR`]; only where a bound is so close to an element that
 //! this matters the search is done once more with exponentials in f64.
 
-use core::mem;
 use core::ops::Range;
 
 use crate::ops::normalizer::Shift;
@@ -231,7 +230,10 @@ impl<'a, 's> Survivors<'a, 's> {
     /// What was gathered is all that is left.
     fn take_found(&mut self) {
         let Scratch { list, found, .. } = &mut *self.scratch;
-        mem::swap(list, found);
+        let len = found.len;
+        list.logits[..len].copy_from_slice(&found.logits[..len]);
+        list.places[..len].copy_from_slice(&found.places[..len]);
+        list.len = len;
         self.are_few = true;
     }
 

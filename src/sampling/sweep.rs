@@ -171,10 +171,12 @@ impl Exact {
     /// The exponents of some logits, and their exponentials.
     #[inline(always)]
     fn apply<S: Simd>(self, s: S, x: S::F32) -> (S::F64, S::F64) {
-        let least = f64::from(self.top) + exp_wide::LEAST / self.inverse;
-        let least = (least as f32).max(f32::MIN);
-        let z =
-            (x.max(s.splat(least)).widen() - s.splat_f64(f64::from(self.top))) * s.splat_f64(self.inverse);
+        let z = (x.widen() - s.splat_f64(f64::from(self.top))) * s.splat_f64(self.inverse);
+        // The exponent is what is held, not the logit: that may have no float near where it should be. So -inf has next to nothing at
+        // any temperature.
+        let least = s.splat_f64(exp_wide::LEAST);
+        let held = z.narrow().max(s.splat(exp_wide::LEAST as f32)).widen();
+        let z = held.select_equal(least, least, z);
         (z, exp_wide::exp(s, z))
     }
 }

@@ -28,10 +28,7 @@ fn drawn(
     for (row, logits) in logits.chunks(cols).enumerate() {
         let mut last = Token::default();
         for position in 0..draws {
-            let mut draw = Draw::counted(seed, row as u64, position as u64).history(history);
-            if !last.mu.is_nan() {
-                draw = draw.mu(last.mu);
-            }
+            let draw = Draw::counted(seed, row as u64, position as u64).history(history).mu(last.mu);
             let mut token = [Ok(Token::default())];
             let rows = Rows::new(logits, cols).unwrap();
             Engine::new().serial().sample(rows, sampler, &[draw], &mut token).unwrap();

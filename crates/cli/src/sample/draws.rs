@@ -119,11 +119,7 @@ impl Drawing<'_> {
             .iter()
             .enumerate()
             .map(|(index, last)| {
-                let draw = self.draw(first_row + index, position);
-                match last {
-                    Ok(token) if !token.mu.is_nan() => draw.mu(token.mu),
-                    _ => draw,
-                }
+                self.draw(first_row + index, position).mu(last.ok().and_then(|token| token.mu))
             })
             .collect();
         let result = self.workers.run(|engine| engine.sample_with(rows, self.sampler, &draws, tokens, top));
