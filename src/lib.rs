@@ -1,5 +1,5 @@
 //! What a row of logits says, on the CPU: softmax, log-softmax, logsumexp, entropy, cross-entropy and its gradient,
-//! divergences, statistics, calibration; fast, with proven error bounds, and with the same bits everywhere.
+//! divergences, statistics, calibration, and the next token; fast, with proven error bounds, and with the same bits everywhere.
 //!
 //! ```
 //! let mut probabilities = [0.0; 3];
@@ -22,6 +22,19 @@
 //! # Ok::<(), logits::Error>(())
 //! ```
 //!
+//! Tokens are drawn by a [`Sampler`], with a [`Draw`] for each row:
+//!
+//! ```
+//! use logits::{Draw, Engine, Rows, Sampler, Token};
+//!
+//! let logits = [1.0, 4.0, 2.0];
+//! let sampler = Sampler::builder().temperature(0.8).min_p(0.2).build()?;
+//! let mut token = [Ok(Token::default())];
+//! Engine::new().sample(Rows::new(&logits, 3)?, &sampler, &[Draw::counted(7, 0, 0)], &mut token)?;
+//! assert_eq!(token[0].map(|token| (token.id, token.rank)), Ok((1, 1)));
+//! # Ok::<(), logits::Error>(())
+//! ```
+//!
 //! # Numerics
 //!
 //! | result | any row | rows as they occur |
@@ -36,6 +49,8 @@
 //! | [KL and JS divergence](Engine::kl_divergence) | `1e-6` relative, or `1e-12` absolute where that is more | the same |
 //! | [expected value](Engine::expected_value) | `4 * 2^-24 sum_i p_i abs(v_i)` | `3 * 2^-24` of it |
 //! | gradients | see [there](Engine::cross_entropy_gradient) | |
+//! | [tokens](Engine::sample) that filters keep | those that sorting and summing in f64 keep, ties included | |
+//! | log-probabilities of tokens that were drawn | `3e-7` absolute | |
 //! | bits | the same on any thread count, batch size, row position, alignment, in place or not, and on every fused instruction set (by construction on NEON, not tested yet) | |
 //!
 //! Errors are against the exact result. The bounds for any row are derived in the source of each operation, and tests try
@@ -79,8 +94,9 @@
 //!
 //! # Features
 //!
-//! - `std` (default): detection at run time. Without it the crate is `no_std`, and uses what it is compiled for.
+//! - `std` (default): detection at run time. Without it the crate is `no_std` with `alloc`, and uses what it is compiled for.
 //! - `rayon` (default): batches over threads. Without it the interface is the same, on one thread.
+//! - `rand`: [draws](Draw) by the generators of that crate.
 //!
 //! [`wide::f32x8`]: https://docs.rs/wide
 #![cfg_attr(not(feature = "std"), no_std)]

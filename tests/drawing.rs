@@ -466,6 +466,33 @@ fn every_token_of_a_large_flat_row_is_within_reach() {
 }
 
 /// As it is documented, so that others can draw the same: Philox4x64-10, written down once more.
+/// A generator of `rand` is asked for two words a draw, of which the first draws the token.
+#[test]
+fn generators_of_ones_own_are_asked() {
+    struct Asked(Random, usize);
+    impl rand_core::RngCore for Asked {
+        fn next_u32(&mut self) -> u32 {
+            self.next_u64() as u32
+        }
+
+        fn next_u64(&mut self) -> u64 {
+            self.1 += 1;
+            self.0.bits()
+        }
+
+        fn fill_bytes(&mut self, _: &mut [u8]) {
+            unreachable!("words are asked for");
+        }
+    }
+    let (mut generator, mut same) = (Asked(Random(4), 0), Random(4));
+    let x = [0.0_f32; 16];
+    for draw in 1..1000 {
+        let token = sample(engine(), &x, &quick().build().unwrap(), Draw::random(&mut generator)).unwrap();
+        assert_eq!((u64::from(token.id), generator.1), (same.bits() >> 60, 2 * draw));
+        same.bits();
+    }
+}
+
 #[test]
 fn counted_numbers_are_those_of_philox() {
     let philox = |mut c: [u64; 4], mut key: [u64; 2]| {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use logits::{Draw, Engine, Filter, Sampler, TopKTies, reference};
+use logits::{Draw, Engine, Filter, Preset, Sampler, SamplerBuilder, TopKTies, reference};
 
 /// What is set, to be carried out twice.
 #[derive(Debug, Clone)]
@@ -39,8 +39,11 @@ impl Chain {
     }
 
     fn sampler(&self) -> Sampler {
-        let mut builder = Sampler::builder()
-            .order(&self.order)
+        self.build(Sampler::builder().order(&self.order))
+    }
+
+    fn build(&self, builder: SamplerBuilder) -> Sampler {
+        let mut builder = builder
             .temperature(self.temperature)
             .top_k(self.top_k)
             .top_k_ties(self.ties)
@@ -157,7 +160,11 @@ fn set(chain: &mut Chain, filter: Filter, random: &mut Random, len: usize) {
 }
 
 fn assert_survivors(engine: Engine, x: &[f32], chain: &Chain, context: &str) {
-    let left = engine.survivors(x, &chain.sampler(), &Draw::uniform(0.5)).unwrap().unwrap();
+    assert_survivors_of(engine, x, &chain.sampler(), chain, context);
+}
+
+fn assert_survivors_of(engine: Engine, x: &[f32], sampler: &Sampler, chain: &Chain, context: &str) {
+    let left = engine.survivors(x, sampler, &Draw::uniform(0.5)).unwrap().unwrap();
     let mut got: Vec<usize> = left.iter().map(|candidate| candidate.class).collect();
     got.sort_unstable();
     let want = chain.plainly(x).ids();
@@ -245,4 +252,43 @@ fn any_order_keeps_what_sorting_keeps() {
         chain.min_keep = [1, 1, 1, 2, 10][random.below(5)].min(len);
         assert_survivors(engines[case % engines.len()], &x, &chain, &format!("case {case}"));
     }
+}
+
+/// The orders as the libraries document them: with some of their filters on, and some of ours.
+fn a_preset(preset: Preset, order: &[Filter]) {
+    let mut random = Random(preset as u64 + 7);
+    let engines: Vec<Engine> = engines().collect();
+    for case in 0..CASES {
+        let len = any_len(&mut random);
+        let x = any_row(&mut random, len);
+        let mut chain = Chain::off();
+        for filter in FILTERS {
+            if random.below(2) == 0 {
+                set(&mut chain, filter, &mut random, len);
+            }
+        }
+        let is_on = |filter: &&Filter| chain.order.contains(filter);
+        chain.order = order.iter().filter(is_on).copied().collect();
+        // What is off here would be on in the preset.
+        let sampler = chain.build(Sampler::preset(preset));
+        assert_survivors_of(engines[case % engines.len()], &x, &sampler, &chain, &format!("case {case}"));
+    }
+}
+
+#[test]
+fn hugging_face_keeps_what_sorting_keeps() {
+    use Filter::*;
+    a_preset(Preset::Hf, &[Temperature, TopK, TopP, MinP, Typical, TopNSigma, Xtc, Mirostat]);
+}
+
+#[test]
+fn vllm_keeps_what_sorting_keeps() {
+    use Filter::*;
+    a_preset(Preset::Vllm, &[Temperature, MinP, TopK, TopP, Typical, TopNSigma, Xtc, Mirostat]);
+}
+
+#[test]
+fn llama_cpp_keeps_what_sorting_keeps() {
+    use Filter::*;
+    a_preset(Preset::LlamaCpp, &[TopNSigma, TopK, Typical, TopP, MinP, Xtc, Temperature, Mirostat]);
 }

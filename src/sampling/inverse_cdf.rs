@@ -1,13 +1,18 @@
 //! The inverse of the distribution function: one number, and the ids in their order.
 
+use crate::ops::temperature::Scale;
+
 use super::survivors::{FEW, Scratch, Survivors};
-use super::sweep::{Count, EachTerm, Interval};
+use super::sweep::{Count, EachTerm, Interval, Terms};
 
 impl Survivors<'_, '_> {
     /// The token up to which there is more than a part `uniform` of the mass, in the order of the ids.
     pub fn draw(&mut self, uniform: f64) -> (u32, f32) {
         if !self.are_few() {
-            return self.narrow(uniform);
+            return match self.plain_terms() {
+                Some(terms) => self.narrow(uniform, terms),
+                None => self.narrow(uniform, self.terms()),
+            };
         }
         let at = pick(self.weigh().iter().copied(), uniform);
         let list = &self.scratch().list;
@@ -15,9 +20,9 @@ impl Survivors<'_, '_> {
     }
 
     /// [`Survivors::draw`] from many: from parts of the row, and parts of the part.
-    fn narrow(&mut self, mut uniform: f64) -> (u32, f32) {
+    fn narrow<C: Scale>(&mut self, mut uniform: f64, weights: Terms<C>) -> (u32, f32) {
         const PARTS: usize = 64;
-        let (mut ids, weights, machine) = (self.ids(), self.terms(), self.machine());
+        let (mut ids, machine) = (self.ids(), self.machine());
         while ids.len() > FEW {
             let len = ids.len().div_ceil(PARTS).next_multiple_of(64);
             let mut masses = [0.0; PARTS];

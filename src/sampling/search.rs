@@ -39,13 +39,14 @@ impl Survivors<'_, '_> {
                 self.search(order, Goal::Amount { target: count as f64, all: None }, Count, 1.0, guess).last
             }
             (Amount::Mass(part), Order::Largest) => {
-                let (terms, unit) = (self.terms(), self.unit());
-                let found = self.search(order, Goal::Part(part), terms, unit, None);
+                let (goal, unit) = (Goal::Part(part), self.unit());
+                let found = match self.plain_terms() {
+                    Some(terms) => self.search(order, goal, terms, unit, None),
+                    None => self.search(order, goal, self.terms(), unit, None),
+                };
                 if found.is_certain {
                     return found.last;
                 }
-                let all = self.mass();
-                let goal = Goal::Amount { target: part * all, all: Some(all) };
                 self.search(order, goal, self.exact(), 1.0, Some(found.guess)).last
             }
             (Amount::Mass(part), Order::Nearest { mass, .. }) => {

@@ -18,7 +18,7 @@
 use core::ops::Range;
 
 use crate::ops::normalizer::Shift;
-use crate::ops::temperature::Temperature;
+use crate::ops::temperature::{Temperature, Unit};
 use crate::simd::isa::Machine;
 
 use super::order::{Amount, Last, Order};
@@ -153,9 +153,15 @@ impl<'a, 's> Survivors<'a, 's> {
         self.exact().exponent(x)
     }
 
-    /// The same in floats, and in another unit.
+    /// The same in floats, and in [another unit](Survivors::unit).
     pub fn terms(&self) -> Terms<Temperature> {
         Terms { shift: Shift::new(self.top, self.scale), scale: self.scale }
+    }
+
+    /// The same at temperature 1, in less time.
+    pub fn plain_terms(&self) -> Option<Terms<Unit>> {
+        let is_plain = self.scale.get() == 1.0;
+        is_plain.then(|| Terms { shift: Shift::new(self.top, Unit), scale: Unit })
     }
 
     /// What a sum of terms is divided by, so that the most probable token has 1.

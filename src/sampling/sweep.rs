@@ -126,10 +126,10 @@ impl<C: Scale> Weigh for Terms<C> {
     #[inline(always)]
     fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2] {
         let terms = Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x);
-        let (mut within, mut others, zero) = (terms, terms, s.splat(0.0));
+        let (mut within, mut others) = (terms, terms);
         for i in 0..N {
-            within[i] = inner.select(x[i], terms[i], zero);
-            others[i] = inner.select(x[i], zero, terms[i]);
+            within[i] = inner.select(x[i], terms[i], s.splat(0.0));
+            others[i] = terms[i] - within[i];
         }
         [tree::<S, N>(within).widen(), tree::<S, N>(others).widen()]
     }
@@ -329,6 +329,13 @@ fn mass_of<S: Simd, W: Weigh>(s: S, logits: &[f32], weights: W, all: Interval) -
         return mass(s, logits, weights);
     }
     let (mut rest, mut sum, ends) = (Read::new(logits), s.zero_f64(), Ends::new(s, all));
+    while let Some(mut x) = rest.front::<S, TOGETHER>(s) {
+        rest.put::<S, TOGETHER>(x);
+        for x in &mut x {
+            *x = ends.only(s, *x);
+        }
+        sum = sum + weights.weigh_all(s, x);
+    }
     while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
         sum = sum + weights.weigh_all(s, [ends.only(s, x[0]), ends.only(s, x[1])]);
         rest.put_pair::<S>(x);
@@ -336,7 +343,7 @@ fn mass_of<S: Simd, W: Weigh>(s: S, logits: &[f32], weights: W, all: Interval) -
     sum
 }
 
-/// The mass of the logits in an interval within another one, and of the others in that.
+/// The mass of the logits in an interval within another one, and of the others in that; and the largest of all.
 #[inline(always)]
 fn masses<S: Simd, W: Weigh>(
     s: S,
@@ -344,8 +351,9 @@ fn masses<S: Simd, W: Weigh>(
     weights: W,
     all: Interval,
     inner: Interval,
-) -> [S::F64; 2] {
+) -> ([S::F64; 2], f32) {
     let (mut rest, mut sums) = (Read::new(logits), [s.zero_f64(); 2]);
+    let mut top = s.splat(f32::NEG_INFINITY);
     let (ends, inner, are_all) = (Ends::new(s, all), Ends::new(s, inner), all == Interval::NUMBERS);
     while let Some(mut x) = rest.front::<S, TOGETHER>(s) {
         rest.put::<S, TOGETHER>(x);
@@ -354,15 +362,20 @@ fn masses<S: Simd, W: Weigh>(
                 *x = ends.only(s, *x);
             }
         }
+        for x in x {
+            top = x.max(top);
+        }
         let more = weights.weigh(s, x, inner);
         sums = [sums[0] + more[0], sums[1] + more[1]];
     }
     while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
-        let more = weights.weigh(s, [ends.only(s, x[0]), ends.only(s, x[1])], inner);
-        sums = [sums[0] + more[0], sums[1] + more[1]];
         rest.put_pair::<S>(x);
+        let x = [ends.only(s, x[0]), ends.only(s, x[1])];
+        top = x[0].max(x[1].max(top));
+        let more = weights.weigh(s, x, inner);
+        sums = [sums[0] + more[0], sums[1] + more[1]];
     }
-    sums
+    (sums, top.reduce_max())
 }
 
 impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST, ALL> {
@@ -375,8 +388,12 @@ impl<W: Weigh, const MOST: usize, const ALL: bool> Kernel for Sweep<'_, W, MOST,
         // What is weighed as a whole is then still in the first-level cache.
         for block in self.logits.chunks(BLOCK) {
             if ALL {
-                let more = masses(s, block, self.weights, self.all, self.inner);
+                let (more, top) = masses(s, block, self.weights, self.all, self.inner);
                 (sum, others) = (sum + more[0], others + more[1]);
+                if top < self.outer.low {
+                    self.first += block.len();
+                    continue;
+                }
             }
             self.look(s, block, &mut swept, &mut sum, &mut waiting);
             self.first += block.len();

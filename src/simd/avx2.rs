@@ -429,6 +429,11 @@ impl super::F64 for F64 {
     type F32 = F32;
 
     #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        F64(quarters!(I => _mm256_fmadd_pd(self.0[I], b.0[I], c.0[I])))
+    }
+
+    #[inline(always)]
     fn narrow(self) -> F32 {
         let [a, b, c, d] = self.0;
         F32(intrinsics! {

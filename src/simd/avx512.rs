@@ -303,6 +303,13 @@ impl super::F64 for F64 {
     type F32 = F32;
 
     #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        F64(intrinsics! {
+            [_mm512_fmadd_pd(self.0[0], b.0[0], c.0[0]), _mm512_fmadd_pd(self.0[1], b.0[1], c.0[1])]
+        })
+    }
+
+    #[inline(always)]
     fn narrow(self) -> F32 {
         F32(intrinsics! {
             let (low, high) = (_mm512_cvtpd_ps(self.0[0]), _mm512_cvtpd_ps(self.0[1]));

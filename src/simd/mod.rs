@@ -228,6 +228,9 @@ pub trait F64:
 {
     type F32;
 
+    /// `self * b + c`, rounded once if [`Simd::FUSED`].
+    fn mul_add(self, b: Self, c: Self) -> Self;
+
     /// Rounds each lane to the nearest float.
     fn narrow(self) -> Self::F32;
 

@@ -169,6 +169,11 @@ impl super::F64 for F64 {
     type F32 = F32;
 
     #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        F64(eighths!(I => vfmaq_f64(c.0[I], self.0[I], b.0[I])))
+    }
+
+    #[inline(always)]
     fn narrow(self) -> F32 {
         F32(quarters!(I => vcvt_high_f32_f64(vcvt_f32_f64(self.0[2 * I]), self.0[2 * I + 1])))
     }

@@ -131,6 +131,16 @@ impl super::F64 for F64 {
     type F32 = F32;
 
     #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        F64([
+            self.0[0].mul_add(b.0[0], c.0[0]),
+            self.0[1].mul_add(b.0[1], c.0[1]),
+            self.0[2].mul_add(b.0[2], c.0[2]),
+            self.0[3].mul_add(b.0[3], c.0[3]),
+        ])
+    }
+
+    #[inline(always)]
     fn narrow(self) -> F32 {
         let mut lanes = [0.0; LANES];
         for (narrow, lane) in lanes.iter_mut().zip(super::F64::to_array(self)) {

@@ -117,8 +117,22 @@ fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     return libm::fmaf(a, b, c);
 }
 
+/// The same of f64.
+#[inline(always)]
+fn mul_add_f64(a: f64, b: f64, c: f64) -> f64 {
+    #[cfg(feature = "std")]
+    return a.mul_add(b, c);
+    #[cfg(not(feature = "std"))]
+    return libm::fma(a, b, c);
+}
+
 impl super::F64 for F64 {
     type F32 = F32;
+
+    #[inline(never)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        F64(core::array::from_fn(|i| mul_add_f64(self.0[i], b.0[i], c.0[i])))
+    }
 
     #[inline(never)]
     fn narrow(self) -> F32 {
