@@ -150,6 +150,23 @@ fn sampling(criterion: &mut Criterion) {
         }
         group.finish();
     }
+
+    // A batch of them, on one thread and on all.
+    let rows = 64;
+    let x: Vec<f32> = uniform(3).map(|x| x / 2.0).take(rows * cols).collect();
+    let sampler = builder().temperature(0.8).top_p(0.9).build().expect("values that make sense");
+    let draws: Vec<_> = (0..rows as u64).map(|stream| Draw::counted(1, stream, 0)).collect();
+    let mut tokens = vec![Ok(Token::default()); rows];
+    let pool = rayon::ThreadPoolBuilder::new().build().expect("a pool");
+    let mut group = criterion.benchmark_group(format!("sampling {rows}x{cols}"));
+    group.throughput(Throughput::Elements((rows * cols) as u64));
+    for (name, engine) in [("one thread", engine), ("all threads", Engine::new())] {
+        group.bench_function(name, |bencher| {
+            let rows = Rows::new(&x, cols).expect("whole rows");
+            pool.install(|| bencher.iter(|| engine.sample(black_box(rows), &sampler, &draws, &mut tokens)));
+        });
+    }
+    group.finish();
 }
 
 /// Softmax into new memory: as it comes, and filled with zeros first. What `softmax_uninit` spares, and the unsafe code behind it.

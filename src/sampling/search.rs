@@ -27,6 +27,22 @@ struct Found {
     guess: (u64, u64),
 }
 
+/// What a read finds out about a guess.
+struct Read {
+    /// How many tokens are before it.
+    count: usize,
+    /// How much there is before it, and up to its end.
+    before: f64,
+    up_to: f64,
+    /// What is searched for, and how much all weigh, if they do.
+    target: f64,
+    all: Option<f64>,
+    /// How far `before - target` may be wrong.
+    tolerance: f64,
+    /// Whether there is more between than could be gathered.
+    is_exceeded: bool,
+}
+
 impl Survivors<'_, '_> {
     /// The last token that is kept if an amount is kept in some order; nothing if all are, or less than that amount.
     pub fn last(&mut self, order: Order, amount: Amount) -> Option<Last> {
@@ -76,13 +92,15 @@ impl Survivors<'_, '_> {
         unit: f64,
         mut given: Option<(u64, u64)>,
     ) -> Found {
-        let up_to = if let Goal::Amount { all, .. } = goal { all } else { None };
-        let mut known = Known { from: 0, to: order.end(), before: 0.0, up_to };
+        let mut known = Known { from: 0, to: order.end(), before: 0.0, up_to: None };
         let mut is_sampled = false;
         for attempt in 0.. {
             if given.is_none() && !is_sampled {
                 self.sample(order, W::WEIGHS);
                 is_sampled = true;
+            }
+            if let Goal::Amount { all, .. } = goal {
+                known.up_to = known.up_to.or(all);
             }
             let sample = &self.scratch().sample;
             let guess = match (given.take(), goal) {
@@ -94,78 +112,98 @@ impl Survivors<'_, '_> {
                 (None, Goal::Amount { .. }) => (known.from, known.from.midpoint(known.to)),
             };
             let (first, last) = guess;
-            // Whatever is less work, if what all weigh tells about the other.
-            let is_known = matches!(goal, Goal::Amount { .. });
-            let outside = W::WEIGHS && is_known && is_sampled && sample.is_most_before(order, first);
-            let (ids, intervals) = (self.ids(), (order.before(first), order.up_to(last)));
-            let swept = match goal {
-                Goal::Amount { .. } => self.sweep::<_, false>(ids, weights, intervals, outside),
-                Goal::Part(_) => self.sweep::<_, true>(ids, weights, intervals, outside),
-            };
-            let mut summed_up = None;
-            if let Goal::Part(part) = goal {
-                let all = (swept.weighed + swept.others) / unit;
-                summed_up = Some(part);
-                goal = Goal::Amount { target: part * all, all: Some(all) };
-                known.up_to = Some(all);
-            }
-            let Goal::Amount { target, all } = goal else { unreachable!("a part has become an amount") };
-            let is_exceeded = self.scratch().found.is_exceeded();
-            let (weighed, found) = match () {
-                () if !W::WEIGHS => (swept.count as f64, self.scratch().found.len as f64),
-                () if is_exceeded => (swept.weighed / unit, f64::NAN),
-                () => (swept.weighed / unit, self.weigh_found()),
-            };
-            // How far `before - target` may be wrong.
-            let all = all.unwrap_or(target);
-            let tolerance = match summed_up {
-                // It is `1 - part` times what is before, less `part` times the others.
-                Some(part) => W::ERROR * ((1.0 - part) * weighed + part * (all - weighed)),
-                None if outside => W::ERROR * (all - target + weighed),
-                None => W::ERROR * (target + weighed),
-            };
-            let (mut before, mut up_to) =
-                if outside { (all - weighed - found, all - weighed) } else { (weighed, weighed + found) };
-            if W::WEIGHS && is_exceeded {
-                // What is missing takes another read.
-                let (ids, interval) = (self.ids(), if outside { intervals.0 } else { intervals.1 });
-                let swept = self.sweep::<_, false>(ids, weights, (interval, interval), false);
-                *if outside { &mut before } else { &mut up_to } = swept.weighed / unit;
-            }
+            let is_most_before = is_sampled && sample.is_most_before(order, first);
+            let read = self.read(order, guess, goal, weights, unit, is_most_before);
+            let Read { count, before, up_to, target, tolerance, .. } = read;
+            goal = Goal::Amount { target, all: read.all };
             let is_near = |amount: f64| tolerance > 0.0 && (amount - target).abs() <= tolerance;
             if is_near(before) || is_near(up_to) {
                 return Found { last: None, is_certain: false, guess };
             }
             if before >= target {
                 (known.to, known.up_to) = (first - 1, Some(before));
-            } else if up_to < target {
-                if last >= known.to {
-                    return Found { last: None, is_certain: tolerance == 0.0, guess };
+                continue;
+            }
+            if up_to >= target {
+                if first == last && read.is_exceeded {
+                    let last = self.last_of_equal::<W>(order, first, (count, before), target, tolerance);
+                    return Found { guess, ..last };
                 }
-                (known.from, known.before) = (last + 1, up_to);
-            } else if !is_exceeded {
+                if read.is_exceeded {
+                    (known.from, known.before) = (first, before);
+                    (known.to, known.up_to) = (last, Some(up_to));
+                    continue;
+                }
                 let Scratch { found, entries, weights, .. } = self.scratch();
                 let weight = |i: usize| if W::WEIGHS { weights[i] } else { 1.0 };
-                if let Ok(reached) = reach(found, entries, order, weight, (swept.count, before), target) {
+                if let Ok(reached) = reach(found, entries, order, weight, (count, before), target) {
                     let margin = (target - reached.before).min(reached.with - target);
                     let is_certain = tolerance == 0.0 || margin > tolerance;
                     return Found { last: Some(reached.last), is_certain, guess };
                 }
-                // By the rounding of sums in another order it is the last of these, or the next.
-                (known.from, known.before) = (first, before);
-                if last >= known.to {
-                    return Found { last: None, is_certain: tolerance == 0.0, guess };
-                }
-                (known.from, known.before) = (last + 1, up_to.min(target.next_down()));
-            } else if first == last {
-                let last = self.last_of_equal::<W>(order, first, (swept.count, before), target, tolerance);
-                return Found { guess, ..last };
-            } else {
-                (known.from, known.before) = (first, before);
-                (known.to, known.up_to) = (last, Some(up_to));
+                // Added up in another order they are less by a rounding: it is the next.
             }
+            if last >= known.to {
+                return Found { last: None, is_certain: tolerance == 0.0, guess };
+            }
+            (known.from, known.before) = (last + 1, up_to.min(target));
         }
         unreachable!("every read narrows what is left")
+    }
+
+    /// Reads the row, given two keys that the last token's is probably between, and whether more than half of all tokens are before these.
+    fn read<W: Weigh>(
+        &mut self,
+        order: Order,
+        (first, last): (u64, u64),
+        goal: Goal,
+        weights: W,
+        unit: f64,
+        is_most_before: bool,
+    ) -> Read {
+        let (inner, outer) = (order.before(first), order.up_to(last));
+        let ids = self.ids();
+        let (swept, outside, target, all) = match goal {
+            Goal::Part(part) => {
+                let swept = self.sweep::<_, true>(ids, weights, (inner, outer), false);
+                let all = (swept.weighed + swept.others) / unit;
+                (swept, false, part * all, Some(all))
+            }
+            Goal::Amount { target, all } => {
+                // Whatever is less work, where what all weigh tells about the other.
+                let outside = is_most_before && all.is_some();
+                let swept = self.sweep::<_, false>(ids, weights, (inner, outer), outside);
+                (swept, outside, target, all)
+            }
+        };
+        let found = self.scratch().found.len;
+        let is_exceeded = self.scratch().found.is_exceeded();
+        let mut read =
+            Read { count: swept.count, before: 0.0, up_to: 0.0, target, all, tolerance: 0.0, is_exceeded };
+        let Some(all) = all else {
+            (read.before, read.up_to) = (swept.count as f64, (swept.count + found) as f64);
+            return read;
+        };
+        let weighed = swept.weighed / unit;
+        read.tolerance = W::ERROR
+            * match goal {
+                // `before - target` is `1 - part` times what is before, less `part` times the others.
+                Goal::Part(part) => (1.0 - part) * weighed + part * (all - weighed),
+                Goal::Amount { .. } if outside => all - target + weighed,
+                Goal::Amount { .. } => target + weighed,
+            };
+        let between = if is_exceeded {
+            // What cannot be weighed one by one takes another read.
+            let ids = self.ids();
+            let interval = if outside { inner } else { outer };
+            let other = self.sweep::<_, false>(ids, weights, (interval, interval), false).weighed / unit;
+            if outside { all - weighed - other } else { other - weighed }
+        } else {
+            self.weigh_found()
+        };
+        (read.before, read.up_to) =
+            if outside { (all - weighed - between, all - weighed) } else { (weighed, weighed + between) };
+        read
     }
 
     /// The weights of what was gathered, and their sum.
