@@ -10,7 +10,8 @@ use super::order::{Amount, Order, first_where};
 use super::philox::unit;
 use super::sampler::{Filter, GREEDY, LogProbability, Method, Mirostat, Sampler, TopKTies};
 use super::scores::{Changes, Scores};
-use super::survivors::{Scratch, Survivors, Unfit};
+use super::scratch::Scratch;
+use super::survivors::{Survivors, Unfit};
 
 /// What changes a row of logits before all steps.
 pub fn changes<'a>(sampler: &'a Sampler, draw: &Draw<'a>) -> Changes<'a> {

@@ -2,7 +2,8 @@
 
 use crate::ops::temperature::Scale;
 
-use super::survivors::{FEW, Scratch, Survivors};
+use super::scratch::{FEW, Scratch};
+use super::survivors::Survivors;
 use super::sweep::{Count, EachTerm, Interval, Terms};
 
 impl Survivors<'_, '_> {

@@ -13,6 +13,7 @@ mod philox;
 mod sample;
 mod sampler;
 mod scores;
+mod scratch;
 mod search;
 mod set;
 mod speculative;

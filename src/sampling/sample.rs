@@ -8,7 +8,7 @@ use core::ops::Range;
 use crate::simd::isa::Machine;
 
 use super::order::Order;
-use super::survivors::FEW;
+use super::scratch::FEW;
 use super::sweep::{Each, Exact};
 
 /// Tokens that stand for others.
@@ -55,9 +55,8 @@ pub struct Strata<'a, L> {
 }
 
 impl Sample {
-    pub fn new() -> Self {
-        Self { logits: [0.0; MOST], amounts: [0.0; MOST], variances: [0.0; MOST], len: 0, stride: 1.0 }
-    }
+    pub const NEW: Self =
+        Self { logits: [0.0; MOST], amounts: [0.0; MOST], variances: [0.0; MOST], len: 0, stride: 0.0 };
 
     /// Takes a sample: of the mass if there are weights, and otherwise of numbers.
     pub fn take(

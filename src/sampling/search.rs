@@ -2,8 +2,9 @@
 
 use super::order::{Amount, Last, Order, reach};
 use super::sample::Known;
-use super::survivors::{FEW, Scratch, Survivors};
-use super::sweep::{Count, Each, Weigh};
+use super::scratch::{FEW, Scratch};
+use super::survivors::Survivors;
+use super::sweep::{Count, Each, Interval, Weigh};
 
 /// Guesses by a sample, before what is left is halved.
 const GUESSES: usize = 8;
@@ -73,10 +74,29 @@ impl Survivors<'_, '_> {
     }
 
     fn last_of_few(&mut self, order: Order, amount: Amount) -> Option<Last> {
-        let (target, is_mass) = match amount {
-            Amount::Tokens(count) => (count as f64, false),
-            Amount::Mass(part) => (part * self.weigh().iter().sum::<f64>(), true),
+        let (target, is_mass, number) = match amount {
+            Amount::Tokens(count) => (count as f64, false, count),
+            // As many as may have it if it is a row with some likely tokens.
+            Amount::Mass(part) => (part * self.weigh().iter().sum::<f64>(), true, 64),
         };
+        // Of the largest alone, if these are enough.
+        if let Order::Largest = order
+            && let Some(low) = self.largest_of_parts(number)
+        {
+            self.gather_listed(Interval { low, high: f32::MAX });
+            if is_mass {
+                self.weigh_found();
+            }
+            let Scratch { list, found, entries, weights, .. } = self.scratch();
+            let weight = |i: usize| if is_mass { weights[i] } else { 1.0 };
+            if let Ok(reached) = reach(found, entries, order, weight, (0, 0.0), target) {
+                let id = list.places[reached.last.id as usize];
+                return Some(Last { id, is_found: false, ..reached.last });
+            }
+            if is_mass {
+                self.weigh();
+            }
+        }
         let Scratch { list, entries, weights, .. } = self.scratch();
         let weight = |i: usize| if is_mass { weights[i] } else { 1.0 };
         let reached = reach(list, entries, order, weight, (0, 0.0), target).ok()?;

@@ -22,47 +22,13 @@ use crate::ops::temperature::{Temperature, Unit};
 use crate::simd::isa::Machine;
 
 use super::order::{Amount, Last, Order};
-use super::sample::{self, HEAVY, LIGHT, Sample, Strata};
-use super::scores::{BLOCK, Changes, Room, Scores};
+use super::sample::{HEAVY, LIGHT, Strata};
+use super::scores::{Changes, Room, Scores};
+use super::scratch::{FEW, Scratch};
 use super::set::Set;
 use super::sweep::{
-    Count, Each, Exact, Interval, Mass, Maxima, Mean, Places, Spread, Sweep, Swept, Terms, Top, TopOf, Weigh,
+    Count, Each, Exact, Interval, Mass, Mean, Spread, Sweep, Swept, Terms, Top, TopOf, Weigh,
 };
-
-/// As many tokens are listed.
-pub const FEW: usize = 4096;
-
-/// Those of a sample, and as much room to sort them.
-const ENTRIES: usize = 2 * sample::MOST;
-
-/// Memory for one row at a time.
-pub struct Scratch {
-    /// The tokens that are left, when they are few.
-    pub list: Places<FEW>,
-    /// What a read has gathered.
-    pub found: Places<FEW>,
-    pub entries: [u64; ENTRIES],
-    pub weights: [f64; FEW],
-    pub sample: Sample,
-    maxima: Maxima,
-    room: Room,
-}
-
-impl Scratch {
-    // Not a constant: to fill memory takes less time than to copy as much.
-    #[expect(clippy::large_stack_arrays, reason = "there is no allocation")]
-    pub fn new() -> Self {
-        Self {
-            list: Places::new(),
-            found: Places::new(),
-            entries: [0; ENTRIES],
-            weights: [0.0; FEW],
-            sample: Sample::new(),
-            maxima: Maxima::new(),
-            room: [0.0; BLOCK],
-        }
-    }
-}
 
 /// The tokens of a row that are left.
 pub struct Survivors<'a, 's> {
@@ -189,6 +155,22 @@ impl<'a, 's> Survivors<'a, 's> {
             sum.others += swept.others;
         });
         sum
+    }
+
+    /// Gathers the listed tokens with some logits: with their places in the list.
+    pub fn gather_listed(&mut self, outer: Interval) {
+        let Scratch { list, found, .. } = &mut *self.scratch;
+        found.len = 0;
+        self.machine.run(Sweep::<_, FEW, false> {
+            first: 0,
+            logits: list.logits(),
+            weights: Count,
+            inner: Interval::NOTHING,
+            outer,
+            outside: false,
+            all: outer,
+            gathered: found,
+        });
     }
 
     /// The mass of some of the ids, in the unit of the weights.

@@ -38,9 +38,7 @@ pub struct Places<const MOST: usize> {
 }
 
 impl<const MOST: usize> Places<MOST> {
-    pub fn new() -> Self {
-        Self { logits: [0.0; MOST], places: [0; MOST], len: 0 }
-    }
+    pub const NEW: Self = Self { logits: [0.0; MOST], places: [0; MOST], len: 0 };
 
     /// Adds the lanes whose bits are set; the places of all are those behind `first`, added to [`BASE`].
     #[inline(always)]
@@ -514,14 +512,20 @@ pub struct Maxima {
 
 impl Maxima {
     const GROUPS: usize = 128;
-    pub fn new() -> Self {
-        Self { lanes: [[0.0; LANES]; Self::GROUPS], group: 0 }
-    }
+    pub const NEW: Self = Self { lanes: [[0.0; LANES]; Self::GROUPS], group: 0 };
+
+    /// The least elements of a group.
+    const LEAST: usize = 4 * LANES;
 
     /// Those of a row of so many elements, of which nothing has been looked at.
     pub fn begin(&mut self, len: usize) {
-        self.lanes.fill([f32::NEG_INFINITY; LANES]);
-        self.group = len.div_ceil(Self::GROUPS).next_multiple_of(BLOCK).max(BLOCK);
+        let group = len.div_ceil(Self::GROUPS);
+        self.group = if group > BLOCK {
+            group.next_multiple_of(BLOCK)
+        } else {
+            group.next_power_of_two().max(Self::LEAST)
+        };
+        self.lanes[..len.div_ceil(self.group)].fill([f32::NEG_INFINITY; LANES]);
     }
 
     /// All of them, of a row of so many elements, in no order.
@@ -558,8 +562,9 @@ impl Kernel for Top<'_> {
         const CHAINS: usize = 4;
         let (mut largest, mut numbers) = (s.splat(f32::NEG_INFINITY), u16::MAX);
         let mut first = self.first;
-        for block in self.logits.chunks(BLOCK) {
-            let mut rest = Read::new(block);
+        let group = self.maxima.group;
+        for part in self.logits.chunks(group.min(BLOCK)) {
+            let mut rest = Read::new(part);
             let mut chains = [s.splat(f32::NEG_INFINITY); CHAINS];
             while let Some(x) = rest.front::<S, CHAINS>(s) {
                 for i in 0..CHAINS {
@@ -576,10 +581,10 @@ impl Kernel for Top<'_> {
                 rest.put_pair::<S>(x);
             }
             let most = chains[0].max(chains[1]).max(chains[2].max(chains[3]));
-            let group = &mut self.maxima.lanes[first / self.maxima.group];
-            *group = most.max(s.load(group)).to_array();
+            let lanes = &mut self.maxima.lanes[first / group];
+            *lanes = most.max(s.load(lanes)).to_array();
             largest = most.max(largest);
-            first += BLOCK;
+            first += part.len();
         }
         (largest.reduce_max(), numbers != u16::MAX)
     }
