@@ -150,6 +150,7 @@ fn only_threads_names_rayon() {
 fn nothing_below_the_operations_names_one() {
     for (file, code) in sources() {
         if file.starts_with("ops/")
+            || file.starts_with("sampling/")
             || file == "lib.rs"
             || file.starts_with("reference/")
             || file == "error.rs"

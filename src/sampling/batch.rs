@@ -27,7 +27,8 @@ use super::sweep::{Count, Interval, Places, Sweep};
 ///
 /// let sampler = Sampler::greedy();
 /// let for_all = Samplers::from(&sampler);
-/// let for_each = Samplers::from(&[Sampler::greedy(), Sampler::default()]);
+/// let samplers = [Sampler::greedy(), Sampler::default()];
+/// let for_each = Samplers::from(&samplers);
 /// # let _ = (for_all, for_each);
 /// ```
 #[derive(Debug, Clone, Copy)]

@@ -52,14 +52,13 @@ impl<const MOST: usize> Places<MOST> {
             let mut compressed = [0.0; LANES];
             places.compress(bits, &mut compressed);
             for i in 0..LANES {
-                to[i] = first as u32 + compressed[i].to_bits() - BASE.to_bits();
+                to[i] = place(first, compressed[i]);
             }
         } else {
             let (logits, places, mut rest) = (x.to_array(), places.to_array(), bits);
             for at in self.len..MOST.min(self.len + count) {
                 let lane = rest.trailing_zeros() as usize;
-                (self.logits[at], self.places[at]) =
-                    (logits[lane], first as u32 + places[lane].to_bits() - BASE.to_bits());
+                (self.logits[at], self.places[at]) = (logits[lane], place(first, places[lane]));
                 rest &= rest - 1;
             }
         }
@@ -75,6 +74,12 @@ impl<const MOST: usize> Places<MOST> {
     pub fn logits(&self) -> &[f32] {
         &self.logits[..self.len]
     }
+}
+
+/// The place that is told as a float; anything for a lane that is not meant.
+#[inline(always)]
+fn place(first: usize, behind: f32) -> u32 {
+    (first as u32).wrapping_add(behind.to_bits()).wrapping_sub(BASE.to_bits())
 }
 
 /// How logits are weighed.
