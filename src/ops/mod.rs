@@ -23,7 +23,7 @@ mod options;
 mod parts;
 mod softcap;
 mod softmax;
-mod statistics;
+pub(crate) mod statistics;
 mod targets;
 pub(crate) mod temperature;
 

@@ -165,14 +165,7 @@ impl Engine {
             Targets::from(classes).check(x.rows(), x.cols(), ignore_index)?;
         }
         self.check_results(x, out)?;
-        let most = top.len().checked_div(x.rows()).unwrap_or(0);
-        if most * x.rows() != top.len() {
-            return Err(Error::RaggedRows { len: top.len(), cols: x.rows(), stride: x.rows() });
-        }
-        if most > x.cols() {
-            let (what, range) = ("the number of candidates", "at most the number of columns");
-            return Err(Error::OutOfRange { what, value: most as f64, range });
-        }
+        let most = candidates_of_each(x, top)?;
         let block = self.block(x);
         let (mut rest, mut first) = (x, 0);
         let blocks = out.chunks_mut(block);
@@ -190,6 +183,23 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// How many candidates there are of each row.
+///
+/// # Errors
+///
+/// If they are not as many of each, or more than columns.
+pub(crate) fn candidates_of_each(x: Rows<'_>, top: &[Candidate]) -> Result<usize, Error> {
+    let most = top.len().checked_div(x.rows()).unwrap_or(0);
+    if most * x.rows() != top.len() {
+        return Err(Error::RaggedRows { len: top.len(), cols: x.rows(), stride: x.rows() });
+    }
+    if most > x.cols() {
+        let (what, range) = ("the number of candidates", "at most the number of columns");
+        return Err(Error::OutOfRange { what, value: most as f64, range });
+    }
+    Ok(most)
 }
 
 /// Where the maximum and the chosen class stand.

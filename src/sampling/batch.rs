@@ -3,20 +3,23 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use crate::ops::statistics::candidates_of_each;
 use crate::ops::{Candidate, Softmax};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::isa::Machine;
-use crate::threads::Divide;
 use crate::{Engine, Error};
 
 use super::chain;
 use super::draw::{Draw, RowError, Source, Token};
+use super::interval::Interval;
 use super::order::{Amount, Order};
+use super::per_row;
 use super::sampler::{GREEDY, LogProbability, Sampler};
 use super::scores::{Changes, Scores};
 use super::scratch::{self, Scratch};
 use super::survivors::Survivors;
-use super::sweep::{Count, Interval, Places, Sweep};
+use super::sweep::{Places, Sweep};
+use super::weigh::Count;
 
 /// One sampler for all rows, or one for each.
 ///
@@ -134,16 +137,9 @@ impl Engine {
         let samplers = samplers.into();
         check(logits.rows(), logits.cols(), samplers, draws)?;
         self.check_results(logits, out)?;
-        let most = top.len().checked_div(logits.rows()).unwrap_or(0);
-        if most * logits.rows() != top.len() {
-            return Err(Error::RaggedRows { len: top.len(), cols: logits.rows(), stride: logits.rows() });
-        }
-        if most > logits.cols() {
-            let (what, range) = ("the number of candidates", "at most the number of columns");
-            return Err(Error::OutOfRange { what, value: most as f64, range });
-        }
+        let most = candidates_of_each(logits, top)?;
         let engine = self.serial();
-        self.for_each_row(logits, most, out, top, &|machine, row, logits: &[f32], scratch, out, top| {
+        per_row::run(self, logits, most, out, top, &|machine, row, logits: &[f32], scratch, out, top| {
             let (sampler, draw) = (samplers.of_row(row), &draws[row]);
             *out = token(engine, machine, logits, sampler, draw, scratch);
             if !top.is_empty() {
@@ -298,97 +294,8 @@ impl Engine {
                 count
             });
         };
-        self.for_each_row(logits, 0, out, &mut [], &work);
+        per_row::run(self, logits, 0, out, &mut [], &work);
         Ok(())
-    }
-
-    /// Does something with each row, for which there is a place in `out` and so many in `top`.
-    fn for_each_row<R: Batch, O: Send, F: Work<R::Row, O>>(
-        &self,
-        rows: R,
-        most: usize,
-        out: &mut [O],
-        top: &mut [Candidate],
-        work: &F,
-    ) {
-        self.divide(PerRow { first: 0, rows, most, out, top, work });
-    }
-}
-
-/// What is done with a row.
-trait Work<R, O>: Fn(Machine, usize, R, &mut Scratch, &mut O, &mut [Candidate]) + Sync {}
-
-impl<R, O, F: Fn(Machine, usize, R, &mut Scratch, &mut O, &mut [Candidate]) + Sync> Work<R, O> for F {}
-
-/// Rows to read, or to write.
-trait Batch: Send + Sized {
-    type Row;
-
-    fn shape(&self) -> (usize, usize);
-    fn next(&mut self) -> Option<Self::Row>;
-    fn cut(self, row: usize) -> (Self, Self);
-}
-
-macro_rules! batches {
-    ($($rows:ident $row:ty),*) => {$(
-        impl<'a> Batch for $rows<'a> {
-            type Row = $row;
-
-            fn shape(&self) -> (usize, usize) {
-                (self.rows(), self.cols())
-            }
-
-            fn next(&mut self) -> Option<$row> {
-                self.next_row()
-            }
-
-            fn cut(self, row: usize) -> (Self, Self) {
-                self.split_at(row)
-            }
-        }
-    )*};
-}
-
-batches!(Rows &'a [f32], RowsMut &'a mut [f32]);
-
-struct PerRow<'o, R, O, F> {
-    /// The first of the rows, in the whole batch.
-    first: usize,
-    rows: R,
-    most: usize,
-    out: &'o mut [O],
-    top: &'o mut [Candidate],
-    work: &'o F,
-}
-
-impl<R: Batch, O: Send, F: Work<R::Row, O>> Divide for PerRow<'_, R, O, F> {
-    fn elements(&self) -> usize {
-        let (rows, cols) = self.rows.shape();
-        rows * cols
-    }
-
-    fn halve(self) -> Result<(Self, Self), Self> {
-        let half = self.rows.shape().0 / 2;
-        if half == 0 {
-            return Err(self);
-        }
-        let Self { first, rows, most, out, top, work } = self;
-        let (rows, out) = (rows.cut(half), out.split_at_mut(half));
-        let top = top.split_at_mut(half * most);
-        let second = Self { first: first + half, rows: rows.1, most, out: out.1, top: top.1, work };
-        Ok((Self { first, rows: rows.0, most, out: out.0, top: top.0, work }, second))
-    }
-
-    fn run(mut self, machine: Machine) {
-        let mut top = self.top;
-        scratch::lend(|scratch| {
-            for (i, out) in self.out.iter_mut().enumerate() {
-                let row = self.rows.next().expect("a row for each place");
-                let (candidates, rest) = top.split_at_mut(self.most);
-                (self.work)(machine, self.first + i, row, scratch, out, candidates);
-                top = rest;
-            }
-        });
     }
 }
 

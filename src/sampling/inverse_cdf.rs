@@ -2,9 +2,10 @@
 
 use crate::ops::temperature::Scale;
 
+use super::interval::Interval;
 use super::scratch::{FEW, Scratch};
 use super::survivors::Survivors;
-use super::sweep::{Count, EachTerm, Interval, Terms};
+use super::weigh::{Count, EachTerm, Terms};
 
 impl Survivors<'_, '_> {
     /// The token up to which there is more than a part `uniform` of the mass, in the order of the ids.

@@ -2,7 +2,9 @@
 
 use core::cmp::Ordering;
 
-use super::sweep::{Exact, Interval, Places};
+use super::interval::Interval;
+use super::sweep::Places;
+use super::weigh::Exact;
 
 /// In which order tokens are kept: by a key, the least first, and then by their ids.
 #[derive(Debug, Clone, Copy)]

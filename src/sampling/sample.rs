@@ -9,7 +9,7 @@ use crate::simd::isa::Machine;
 
 use super::order::Order;
 use super::scratch::FEW;
-use super::sweep::{Each, Exact};
+use super::weigh::{Each, Exact};
 
 /// Tokens that stand for others.
 pub const LIGHT: usize = 1024;

@@ -1,8 +1,9 @@
 //! Memory for one row at a time.
 
+use super::maxima::Maxima;
 use super::sample::{self, Sample};
 use super::scores::{BLOCK, Room};
-use super::sweep::{Maxima, Places};
+use super::sweep::Places;
 
 /// As many tokens are listed.
 pub const FEW: usize = 4096;

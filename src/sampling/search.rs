@@ -1,10 +1,11 @@
 //! The search for the last token that is kept, where there are many.
 
+use super::interval::Interval;
 use super::order::{Amount, Last, Order, reach};
 use super::sample::Known;
 use super::scratch::{FEW, Scratch};
 use super::survivors::Survivors;
-use super::sweep::{Count, Each, Interval, Weigh};
+use super::weigh::{Count, Each, Weigh};
 
 /// Guesses by a sample, before what is left is halved.
 const GUESSES: usize = 8;

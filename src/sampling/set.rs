@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::sweep::Interval;
+use super::interval::Interval;
 
 /// Tokens by their logits; at both ends by their ids too.
 #[derive(Debug, Clone, Copy, PartialEq)]

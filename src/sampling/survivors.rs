@@ -21,14 +21,15 @@ use crate::ops::normalizer::Shift;
 use crate::ops::temperature::{Temperature, Unit};
 use crate::simd::isa::Machine;
 
+use super::interval::Interval;
+use super::maxima::{Top, TopOf};
 use super::order::{Amount, Last, Order};
 use super::sample::{HEAVY, LIGHT, Strata};
 use super::scores::{Changes, Room, Scores};
 use super::scratch::{FEW, Scratch};
 use super::set::Set;
-use super::sweep::{
-    Count, Each, Exact, Interval, Mass, Mean, Spread, Sweep, Swept, Terms, Top, TopOf, Weigh,
-};
+use super::sweep::{Sweep, Swept};
+use super::weigh::{Count, Each, Exact, Mass, Mean, Spread, Terms, Weigh};
 
 /// The tokens of a row that are left.
 pub struct Survivors<'a, 's> {
