@@ -10,7 +10,8 @@
 //!
 //! Range: from [`LEAST`] to 88. Of 0 it is exactly 1.
 //!
-//! Error: below `MAX_RELATIVE` for every float of the range: the proof at the end tries them one by one.
+//! Error: below `MAX_RELATIVE` for every float of the range, worst with `2^-52` where multiply-add is fused and at 3.83441 with
+//! `2^-51.41` where it is not: the proof at the end tries them one by one.
 
 use core::f64::consts::LOG2_E;
 
@@ -99,6 +100,6 @@ mod tests {
     #[test]
     #[ignore = "all 2^32 floats on every instruction set: minutes"]
     fn all_floats() {
-        prove(Exp, 1, 0);
+        prove(Exp, 1, 0x081f_77e1_5e8f_821c);
     }
 }
