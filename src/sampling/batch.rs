@@ -90,8 +90,8 @@ impl Engine {
     /// [`Error::RowsMismatch`] if `samplers` (where there is one for each row) or `draws` are not as many as rows,
     /// [`Error::LengthMismatch`] if `out` is not; [`Error::Token`] for a bias or a history with a token that is no column,
     /// [`Error::MaskTooShort`] for a mask that does not have a bit for each, [`Error::OutOfRange`] for a
-    /// [number of one's own](Draw::uniform) that is not from 0 on and below 1, and for rows of 2^32 columns or more. Nothing has been
-    /// written then.
+    /// [number of one's own](Draw::uniform) that is not from 0 on and below 1, for a [`mu`](Draw::mu) that is NaN, and for rows of 2^32 columns or
+    /// more. Nothing has been written then.
     ///
     /// # Examples
     ///

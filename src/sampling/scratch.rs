@@ -37,7 +37,7 @@ impl Scratch {
     };
 }
 
-/// Lends the memory to some work: each thread has its own, as to clear it takes longer than to draw from a short row.
+/// Lends the memory to some work: each thread has its own, which is not cleared for every call.
 #[cfg(feature = "std")]
 pub fn lend<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     use std::cell::RefCell;
