@@ -4,22 +4,16 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use crate::ops::statistics::candidates_of_each;
-use crate::ops::{Candidate, Softmax};
+use crate::ops::{Candidate, Classes, RowStatistics, Softmax, Statistics};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::isa::Machine;
 use crate::{Engine, Error};
 
 use super::chain;
 use super::draw::{Draw, RowError, Source, Token};
-use super::interval::Interval;
-use super::order::{Amount, Order};
 use super::per_row;
 use super::sampler::{GREEDY, LogProbability, Sampler};
-use super::scores::{Changes, Scores};
 use super::scratch::{self, Scratch};
-use super::survivors::Survivors;
-use super::sweep::{Places, Sweep};
-use super::weigh::Count;
 
 /// One sampler for all rows, or one for each.
 ///
@@ -141,13 +135,8 @@ impl Engine {
         let engine = self.serial();
         per_row::run(self, logits, most, out, top, &|machine, row, logits: &[f32], scratch, out, top| {
             let (sampler, draw) = (samplers.of_row(row), &draws[row]);
-            *out = token(engine, machine, logits, sampler, draw, scratch);
-            if !top.is_empty() {
-                top.fill(Candidate { class: 0, log_probability: f64::NAN });
-                if out.is_ok() {
-                    candidates(engine, machine, logits, scratch, top);
-                }
-            }
+            top.fill(Candidate { class: 0, log_probability: f64::NAN });
+            *out = token(engine, machine, logits, sampler, draw, scratch, top);
         });
         Ok(())
     }
@@ -299,7 +288,7 @@ impl Engine {
     }
 }
 
-/// Draws one token.
+/// Draws one token, and says what the row says of it and of the most probable ones.
 fn token(
     engine: Engine,
     machine: Machine,
@@ -307,65 +296,27 @@ fn token(
     sampler: &Sampler,
     draw: &Draw<'_>,
     scratch: &mut Scratch,
+    top: &mut [Candidate],
 ) -> Result<Token, RowError> {
     let mut survivors = chain::survivors(machine, logits, sampler, draw, scratch)?;
     let mut token = chain::draw(&mut survivors, sampler, draw);
-    if sampler.log_probability != LogProbability::Skip {
-        let x = logits[token.id as usize];
-        if sampler.log_probability == LogProbability::Raw {
-            token.log_probability = (f64::from(x) - logsumexp(engine, logits)).min(0.0);
+    let of = sampler.log_probability;
+    if of == LogProbability::Skip && top.is_empty() {
+        return Ok(Token { log_probability: f64::NAN, ..token });
+    }
+    let (id, mut row) = ([token.id], [RowStatistics::default()]);
+    let options = Statistics { chosen: Some(Classes::from(&id)), ..Statistics::default() };
+    // One row has one shape, and its token is one of its columns.
+    let _ = engine.statistics_with(Rows::one(logits), &options, &mut row, top);
+    let chosen = row[0].chosen.unwrap_or_default();
+    match of {
+        LogProbability::Skip => token.log_probability = f64::NAN,
+        LogProbability::Filtered => token.rank = chosen.rank,
+        LogProbability::Raw => {
+            (token.log_probability, token.rank) = (chosen.log_probability, chosen.rank);
         }
-        let at_least = Interval { low: x, high: f32::MAX };
-        let mut gathered = Places::<0>::NEW;
-        token.rank = machine
-            .run(Sweep::<_, 0, false> {
-                first: 0,
-                logits,
-                weights: Count,
-                inner: at_least,
-                outer: at_least,
-                outside: false,
-                all: at_least,
-                gathered: &mut gathered,
-            })
-            .count;
-    } else {
-        token.log_probability = f64::NAN;
     }
     Ok(token)
-}
-
-fn logsumexp(engine: Engine, logits: &[f32]) -> f64 {
-    let mut out = [f64::NAN];
-    // One row has one result.
-    let _ = engine.logsumexp(Rows::one(logits), &mut out);
-    out[0]
-}
-
-/// The most probable tokens of a row.
-fn candidates(
-    engine: Engine,
-    machine: Machine,
-    logits: &[f32],
-    scratch: &mut Scratch,
-    top: &mut [Candidate],
-) {
-    let logsumexp = logsumexp(engine, logits);
-    let scores = Scores::new(logits, Changes::NONE);
-    let Ok(mut survivors) = Survivors::new(machine, scores, scratch) else { return };
-    if let Some(last) = survivors.last(Order::Largest, Amount::Tokens(top.len())) {
-        survivors.keep_through(last, false);
-    }
-    let mut found = 0;
-    survivors.for_each(|id, logit| {
-        top[found] = candidate(id, logit);
-        found += 1;
-    });
-    let top = &mut top[..found];
-    order(top);
-    for candidate in top {
-        candidate.log_probability = (candidate.log_probability - logsumexp).min(0.0);
-    }
 }
 
 /// A candidate that is known by its logit so far.

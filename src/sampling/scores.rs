@@ -32,8 +32,6 @@ pub struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    pub const NONE: Self = Self { allowed: [None; 2], bias: &[], penalties: Penalties::NONE, seen: &[] };
-
     pub fn new(
         allowed: [Option<&'a [u32]>; 2],
         bias: &'a [(u32, f32)],
