@@ -119,7 +119,9 @@ fn sampling(criterion: &mut Criterion) {
     let engine = Engine::new().serial();
     // Sums of uniform numbers are nearly normal.
     let mut random = uniform(1).map(|x| x / 4.0);
-    let normal = (0..cols).map(|_| random.by_ref().take(3).sum()).collect();
+    let normal: Vec<f32> = (0..cols).map(|_| random.by_ref().take(3).sum()).collect();
+    let mut peaked: Vec<f32> = normal.iter().map(|x| 2.0 * x).collect();
+    peaked[cols / 3] += 12.0;
     let flat = uniform(2).map(|x| x / 20.0).take(cols).collect();
     let builder = || Sampler::builder().log_probability(LogProbability::Skip);
     let samplers = [
@@ -130,7 +132,7 @@ fn sampling(criterion: &mut Criterion) {
         ("min-p", builder().min_p(0.05)),
         ("typical", builder().typical(0.9)),
     ];
-    let rows: [(&str, Vec<f32>); 2] = [("normal", normal), ("flat", flat)];
+    let rows: [(&str, Vec<f32>); 3] = [("peaked", peaked), ("normal", normal), ("flat", flat)];
     for (row, x) in rows {
         let mut group = criterion.benchmark_group("sampling");
         group.throughput(Throughput::Elements(cols as u64));

@@ -89,9 +89,10 @@ fn keep(survivors: &mut Survivors<'_, '_>, order: Order, amount: Amount, min_kee
         Amount::Mass(0.0) => None,
         amount => match survivors.last(order, amount) {
             None => return,
-            last => last.filter(|last| last.count >= min_keep),
+            last => last,
         },
     };
+    let last = last.filter(|last| min_keep == 1 || survivors.count_through(order, *last) >= min_keep);
     let Some(last) = last.or_else(|| survivors.last(order, Amount::Tokens(min_keep))) else { return };
     match order {
         Order::Largest => survivors.keep_through(last, false),

@@ -1,6 +1,7 @@
 //! Intervals of logits, and the lanes that are within.
 
-use crate::simd::{F32, LANES, Mask, Simd};
+use crate::simd::{F32, Kernel, LANES, Mask, Simd};
+use crate::span::{Read, Span};
 
 /// Logits from one to another, both included: nothing if the first is above the second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,5 +58,30 @@ impl<V: F32> Ends<V> {
     #[inline(always)]
     pub fn only<S: Simd<F32 = V>>(self, s: S, x: V) -> V {
         self.select(x, x, s.splat(f32::NEG_INFINITY))
+    }
+}
+
+/// From the least of some logits, other than -inf, to the largest.
+pub struct Extent<'a> {
+    pub logits: &'a [f32],
+}
+
+impl Kernel for Extent<'_> {
+    type Output = Interval;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Interval {
+        let (infinity, nothing, mut rest) =
+            (s.splat(f32::INFINITY), s.splat(f32::NEG_INFINITY), Read::new(self.logits));
+        let (mut low, mut high) = (infinity, nothing);
+        while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+            rest.put_pair::<S>(x);
+            for x in x {
+                low = x.exceeds(nothing).select(x, infinity).min(low);
+                high = x.max(high);
+            }
+        }
+        let negative = s.splat(0.0) - low;
+        Interval { low: -negative.reduce_max(), high: high.reduce_max() }
     }
 }

@@ -1,9 +1,11 @@
 //! The inverse of the distribution function: one number, and the ids in their order.
 
 use crate::ops::temperature::Scale;
+use crate::simd::LANES;
 
 use super::interval::Interval;
-use super::scratch::{FEW, Scratch};
+use super::places::FEW;
+use super::scratch::Scratch;
 use super::survivors::Survivors;
 use super::weigh::{Count, EachTerm, Terms};
 
@@ -23,24 +25,23 @@ impl Survivors<'_, '_> {
 
     /// [`Survivors::draw`] from many: from parts of the row, and parts of the part.
     fn narrow<C: Scale>(&mut self, mut uniform: f64, weights: Terms<C>) -> (u32, f32) {
-        const PARTS: usize = 64;
         let (mut ids, machine) = (self.ids(), self.machine());
-        while ids.len() > FEW {
-            let len = ids.len().div_ceil(PARTS).next_multiple_of(64);
-            let mut masses = [0.0; PARTS];
-            for (i, mass) in masses.iter_mut().enumerate() {
-                let start = (ids.start + i * len).min(ids.end);
-                let part = start..(start + len).min(ids.end);
-                *mass = self.mass_of(part, weights);
-            }
-            let total: f64 = masses.iter().sum();
+        let mut size = self.weigh_parts(weights);
+        loop {
+            let masses = self.scratch().parts.masses();
             let at = pick(masses.iter().copied(), uniform);
-            let before: f64 = masses[..at].iter().sum();
-            uniform = ((uniform * total - before) / masses[at]).clamp(0.0, 1.0);
-            let start = ids.start + at * len;
-            ids = start..(start + len).min(ids.end);
+            let (before, all) = (masses[..at].iter().sum::<f64>(), masses.iter().sum::<f64>());
+            uniform = ((uniform * all - before) / masses[at]).clamp(0.0, 1.0);
+            let start = ids.start + at * size;
+            ids = start..(start + size).min(ids.end);
+            if ids.len() <= FEW {
+                break;
+            }
+            // Of a very long row: parts of the part.
+            size = ids.len().div_ceil(masses.len()).next_multiple_of(LANES);
+            self.weigh_parts_of(ids.clone(), size, weights);
         }
-        self.sweep::<_, false>(ids, Count, (Interval::NOTHING, Interval::NUMBERS), false);
+        self.sweep(ids, Count, (Interval::NOTHING, Interval::NUMBERS), false);
         let Scratch { list, found, .. } = self.scratch();
         // Nobody needs the list where they are many.
         let terms = &mut list.logits[..found.len];

@@ -1,10 +1,12 @@
 //! Orders in which tokens are kept, and where in them an amount is reached.
 
-use core::cmp::Ordering;
+use crate::simd::isa::Machine;
+use crate::simd::{Kernel, LANES, Simd};
+use crate::span::{Read, Span};
 
-use super::interval::Interval;
-use super::sweep::Places;
-use super::weigh::Exact;
+use super::interval::{Ends, Extent, Interval};
+use super::places::Places;
+use super::weigh::{Exact, Within};
 
 /// In which order tokens are kept: by a key, the least first, and then by their ids.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +45,31 @@ impl Order {
         }
     }
 
+    /// The first and the last key that logits in an interval may have.
+    fn keys(self, Interval { low, high }: Interval) -> (u64, u64) {
+        let (low, high) = (self.key(low), self.key(high));
+        match self {
+            Order::Largest => (high, low),
+            Order::Nearest { .. } => (0, low.max(high)),
+        }
+    }
+
+    /// A key as a float, which is near it.
+    pub fn near(self, key: u64) -> f32 {
+        match self {
+            Order::Largest => -float(!(key as u32)),
+            Order::Nearest { .. } => f64::from_bits(key) as f32,
+        }
+    }
+
+    /// The key that is this float.
+    pub fn exact(self, near: f32) -> u64 {
+        match self {
+            Order::Largest => self.key(-near),
+            Order::Nearest { .. } => f64::from(near.max(0.0)).to_bits(),
+        }
+    }
+
     /// The logits whose keys are up to a key.
     pub fn up_to(self, key: u64) -> Interval {
         match self {
@@ -59,6 +86,16 @@ impl Order {
     /// The logits whose keys are below a key.
     pub fn before(self, key: u64) -> Interval {
         key.checked_sub(1).map_or(Interval::NOTHING, |key| self.up_to(key))
+    }
+
+    /// A key between two, by what they stand for: a part of the way; but not the last of them.
+    fn between(self, (from, to): (u64, u64), part: f64) -> u64 {
+        let along = |from: f64, to: f64| from + part * (to - from);
+        let key = match self {
+            Order::Largest => self.exact(along(f64::from(self.near(from)), f64::from(self.near(to))) as f32),
+            Order::Nearest { .. } => along(f64::from_bits(from), f64::from_bits(to)).to_bits(),
+        };
+        key.clamp(from, to - 1)
     }
 }
 
@@ -86,10 +123,12 @@ pub struct Last {
     pub key: u64,
     pub logit: f32,
     pub id: u32,
-    /// How many are kept.
-    pub count: usize,
+    /// How many are kept, if that is known.
+    pub count: Option<usize>,
     /// Whether all of them were gathered by the read that found this one.
     pub is_found: bool,
+    /// Whether the masses of the parts of the row are those of what is kept.
+    pub is_weighed: bool,
 }
 
 /// Where in some tokens an amount is reached.
@@ -100,74 +139,105 @@ pub struct Reached {
     pub with: f64,
 }
 
-/// Where in some tokens an amount is reached, given how many and how much there is before them; or how much there is with all of them.
-/// `entries` is room.
-pub fn reach<const MOST: usize>(
-    tokens: &Places<MOST>,
-    entries: &mut [u64],
-    order: Order,
-    weight: impl Fn(usize) -> f64,
-    (count, before): (usize, f64),
-    target: f64,
-) -> Result<Reached, f64> {
-    let logits = tokens.logits();
-    let entries = &mut entries[..logits.len()];
-    let (kept, with) = match order {
-        Order::Largest => {
-            for (i, (entry, &logit)) in entries.iter_mut().zip(logits).enumerate() {
-                *entry = order.key(logit) << 32 | i as u64;
-            }
-            split(entries, u64::cmp, &weight, before, target)
-        }
-        Order::Nearest { .. } => {
-            for (i, entry) in entries.iter_mut().enumerate() {
-                *entry = i as u64;
-            }
-            let key = |entry: &u64| order.key(logits[*entry as usize]);
-            split(entries, |a, b| key(a).cmp(&key(b)).then(a.cmp(b)), &weight, before, target)
-        }
-    };
-    if with < target {
-        return Err(with);
-    }
-    let Some(&last) = entries[..kept].last() else { return Err(with) };
-    let i = last as u32 as usize;
-    let (logit, id) = (logits[i], tokens.places[i]);
-    let last = Last { key: order.key(logit), logit, id, count: count + kept, is_found: count == 0 };
-    Ok(Reached { last, before: with - weight(i), with })
+/// Tokens among which a bound is looked for.
+pub struct Among<'a> {
+    pub tokens: &'a Places,
+    /// Without these each counts as one.
+    pub weights: Option<&'a [f64]>,
+    pub order: Order,
+    /// Room for the numbers of all.
+    pub numbers: &'a mut [u32],
 }
 
-/// Puts in front the tokens that are kept as long as there is less than `target` before them, the last of them behind the others; says how
-/// many these are, and how much there is with all of them. An entry has a token's number in its lower half.
-fn split(
-    mut entries: &mut [u64],
-    order: impl Fn(&u64, &u64) -> Ordering + Copy,
-    weight: &impl Fn(usize) -> f64,
-    mut before: f64,
-    target: f64,
-) -> (usize, f64) {
-    const SHORT: usize = 24;
-    let weight = |entry: &u64| weight(*entry as u32 as usize);
-    let mut kept = 0;
-    while entries.len() > SHORT {
-        let middle = entries.len() / 2;
-        entries.select_nth_unstable_by(middle, order);
-        let (first, second) = entries.split_at_mut(middle);
-        let mass: f64 = first.iter().map(weight).sum();
-        if before + mass < target {
-            (before, kept, entries) = (before + mass, kept + middle, second);
-        } else {
-            entries = first;
+impl Among<'_> {
+    /// Where an amount is reached, if it is, given how many tokens and how much there is before these.
+    pub fn reach(
+        self,
+        machine: Machine,
+        (count, before): (Option<usize>, f64),
+        target: f64,
+    ) -> Option<Reached> {
+        // As many are ordered.
+        const SHORT: usize = 24;
+        let Self { tokens, weights, order, numbers } = self;
+        let logits = tokens.logits();
+        let (mut from, mut to) = order.keys(machine.run(Extent { logits }));
+        let within = |interval| {
+            let weights = weights.map(|weights| &weights[..logits.len()]);
+            let (number, mass) = machine.run(Within { logits, weights, interval });
+            (number, before + mass)
+        };
+        let (mut less, mut enough) = ((0, before), within(order.up_to(to)));
+        if enough.1 < target {
+            return None;
         }
-    }
-    entries.sort_unstable_by(order);
-    for entry in &*entries {
-        if before >= target {
-            break;
+        // Some tokens behind where it is if keys and masses are in proportion, some before that, and in the middle of the keys if that
+        // was wrong.
+        let mut aims = [Some(SHORT as f64 / 3.0), Some(SHORT as f64 / -3.0), None].into_iter().cycle();
+        while enough.0 - less.0 > SHORT && from < to {
+            let mass = enough.1 - less.1;
+            let middle = match aims.next().flatten() {
+                Some(aside) => {
+                    let part = (target - less.1) / mass + aside / (enough.0 - less.0) as f64;
+                    order.between((from, to), part.clamp(0.0, 1.0))
+                }
+                None => from.midpoint(to),
+            };
+            let sums = within(order.up_to(middle));
+            if sums.1 < target { (from, less) = (middle + 1, sums) } else { (to, enough) = (middle, sums) }
         }
-        (before, kept) = (before + weight(entry), kept + 1);
+
+        let (inner, outer) = (order.before(from), order.up_to(to));
+        let len = machine.run(Between { logits, inner, outer, numbers: &mut *numbers });
+        let numbers = &mut numbers[..len];
+        if from < to {
+            numbers.sort_unstable_by_key(|&i| (order.key(logits[i as usize]), i));
+        }
+        let (mut kept, mut with, mut reached) = (less.0, less.1, None);
+        for &i in &*numbers {
+            let (i, before) = (i as usize, with);
+            (kept, with) = (kept + 1, with + weights.map_or(1.0, |weights| weights[i]));
+            let (logit, id) = (logits[i], tokens.places[i]);
+            let (key, count, is_found) =
+                (order.key(logit), count.map(|count| count + kept), count == Some(0));
+            let last = Last { key, logit, id, count, is_found, is_weighed: false };
+            reached = Some(Reached { last, before, with });
+            if with >= target {
+                break;
+            }
+        }
+        // Added up in another order they may be less by a rounding: then it is the last of them.
+        reached
     }
-    (kept, before)
+}
+
+/// The numbers of the tokens that are in one interval and not in another.
+struct Between<'a> {
+    logits: &'a [f32],
+    inner: Interval,
+    outer: Interval,
+    numbers: &'a mut [u32],
+}
+
+impl Kernel for Between<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> usize {
+        let (inner, outer) = (Ends::new(s, self.inner), Ends::new(s, self.outer));
+        let (mut rest, mut first, mut len) = (Read::new(self.logits), 0, 0);
+        while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+            rest.put_pair::<S>(x);
+            let mut bits = outer.pair(x) & !inner.pair(x);
+            while bits != 0 {
+                self.numbers[len] = first + bits.trailing_zeros();
+                bits &= bits - 1;
+                len += 1;
+            }
+            first += 2 * LANES as u32;
+        }
+        len
+    }
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ impl<'a> Scores<'a> {
     where
         'a: 'r,
     {
-        if self.changes.of(&tokens).are_none() {
+        if self.changes.are_none() || self.changes.of(&tokens).are_none() {
             return &self.logits[tokens];
         }
         let tokens = tokens.start..tokens.end.min(tokens.start + BLOCK);

@@ -1,26 +1,22 @@
 //! Memory for one row at a time.
 
-use super::maxima::Maxima;
-use super::sample::{self, Sample};
+use super::parts::Parts;
+use super::places::{FEW, Places, TOLD};
+use super::sample::Sample;
 use super::scores::{BLOCK, Room};
-use super::sweep::Places;
-
-/// As many tokens are listed.
-pub const FEW: usize = 4096;
-
-/// Those of a sample, and as much room to sort them.
-const ENTRIES: usize = 2 * sample::MOST;
 
 /// What does not grow with the vocabulary.
 pub struct Scratch {
     /// The tokens that are left, when they are few.
-    pub list: Places<FEW>,
+    pub list: Places,
     /// What a read has gathered.
-    pub found: Places<FEW>,
-    pub entries: [u64; ENTRIES],
-    pub weights: [f64; FEW],
+    pub found: Places,
+    /// Numbers of some of these.
+    pub numbers: [u32; FEW],
+    /// The weights of some of these.
+    pub weights: [f64; FEW + TOLD],
     pub sample: Sample,
-    pub maxima: Maxima,
+    pub parts: Parts,
     pub room: Room,
 }
 
@@ -29,10 +25,10 @@ impl Scratch {
     const NEW: Self = Self {
         list: Places::NEW,
         found: Places::NEW,
-        entries: [0; ENTRIES],
-        weights: [0.0; FEW],
+        numbers: [0; FEW],
+        weights: [0.0; FEW + TOLD],
         sample: Sample::NEW,
-        maxima: Maxima::NEW,
+        parts: Parts::NEW,
         room: [0.0; BLOCK],
     };
 }

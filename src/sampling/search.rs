@@ -1,9 +1,12 @@
 //! The search for the last token that is kept, where there are many.
 
 use super::interval::Interval;
-use super::order::{Amount, Last, Order, reach};
-use super::sample::Known;
-use super::scratch::{FEW, Scratch};
+use super::order::{Among, Amount, Last, Order, Reached};
+use super::parts::Keep;
+use super::places::FEW;
+use super::sample::Ahead;
+use super::scratch::Scratch;
+use super::sift::Sifted;
 use super::survivors::Survivors;
 use super::weigh::{Count, Each, Weigh};
 
@@ -13,10 +16,21 @@ const GUESSES: usize = 8;
 /// What is searched for.
 #[derive(Clone, Copy)]
 enum Goal {
-    /// A part of what all weigh.
+    /// A part of what all weigh, by the largest logits.
     Part(f64),
-    /// An amount, and how much all are where that is weighed.
+    /// An amount, and how much all are where that is weighed: so that it is exact.
     Amount { target: f64, all: Option<f64> },
+}
+
+/// What is known of the token where an amount is reached.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// Its key is one of these.
+    from: u64,
+    to: u64,
+    /// How much there is before the first of them, and up to the last.
+    before: f64,
+    up_to: Option<f64>,
 }
 
 /// What a search finds.
@@ -31,8 +45,8 @@ struct Found {
 
 /// What a read finds out about a guess.
 struct Read {
-    /// How many tokens are before it.
-    count: usize,
+    /// How many tokens are before it, if they were counted.
+    count: Option<usize>,
     /// How much there is before it, and up to its end.
     before: f64,
     up_to: f64,
@@ -54,22 +68,22 @@ impl Survivors<'_, '_> {
         match (amount, order) {
             (Amount::Tokens(count), _) => {
                 let guess = self.guess_number(order, count);
-                self.search(order, Goal::Amount { target: count as f64, all: None }, Count, 1.0, guess).last
+                self.search(order, Goal::Amount { target: count as f64, all: None }, Count, guess).last
             }
             (Amount::Mass(part), Order::Largest) => {
-                let (goal, unit) = (Goal::Part(part), self.unit());
+                let goal = Goal::Part(part);
                 let found = match self.plain_terms() {
-                    Some(terms) => self.search(order, goal, terms, unit, None),
-                    None => self.search(order, goal, self.terms(), unit, None),
+                    Some(terms) => self.search(order, goal, terms, None),
+                    None => self.search(order, goal, self.terms(), None),
                 };
                 if found.is_certain {
                     return found.last;
                 }
-                self.search(order, goal, self.exact(), 1.0, Some(found.guess)).last
+                self.search(order, goal, self.exact(), Some(found.guess)).last
             }
             (Amount::Mass(part), Order::Nearest { mass, .. }) => {
                 let goal = Goal::Amount { target: part * mass, all: Some(mass) };
-                self.search(order, goal, self.exact(), 1.0, None).last
+                self.search(order, goal, self.exact(), None).last
             }
         }
     }
@@ -80,17 +94,19 @@ impl Survivors<'_, '_> {
             // As many as may have it if it is a row with some likely tokens.
             Amount::Mass(part) => (part * self.weigh().iter().sum::<f64>(), true, 64),
         };
+        let machine = self.machine();
         // Of the largest alone, if these are enough.
         if let Order::Largest = order
             && let Some(low) = self.largest_of_parts(number)
         {
             self.gather_listed(Interval { low, high: f32::MAX });
             if is_mass {
-                self.weigh_found();
+                self.weigh_found(self.exact());
             }
-            let Scratch { list, found, entries, weights, .. } = self.scratch();
-            let weight = |i: usize| if is_mass { weights[i] } else { 1.0 };
-            if let Ok(reached) = reach(found, entries, order, weight, (0, 0.0), target) {
+            let Scratch { list, found, numbers, weights, .. } = self.scratch();
+            let weights = if is_mass { Some(&weights[..]) } else { None };
+            let among = Among { tokens: found, weights, order, numbers };
+            if let Some(reached) = among.reach(machine, (Some(0), 0.0), target) {
                 let id = list.places[reached.last.id as usize];
                 return Some(Last { id, is_found: false, ..reached.last });
             }
@@ -98,45 +114,58 @@ impl Survivors<'_, '_> {
                 self.weigh();
             }
         }
-        let Scratch { list, entries, weights, .. } = self.scratch();
-        let weight = |i: usize| if is_mass { weights[i] } else { 1.0 };
-        let reached = reach(list, entries, order, weight, (0, 0.0), target).ok()?;
+        let Scratch { list, numbers, weights, .. } = self.scratch();
+        let weights = if is_mass { Some(&weights[..]) } else { None };
+        let among = Among { tokens: list, weights, order, numbers };
+        let reached = among.reach(machine, (Some(0), 0.0), target)?;
         Some(Last { is_found: false, ..reached.last })
     }
 
-    /// The search through reads of the row; sums are divided by `unit`. The first read may be given what to look between.
+    /// The search through reads of the row, with sums of these weights. The first read may be given what to look between.
     fn search<W: Weigh>(
         &mut self,
         order: Order,
-        mut goal: Goal,
+        goal: Goal,
         weights: W,
-        unit: f64,
         mut given: Option<(u64, u64)>,
     ) -> Found {
-        let mut known = Known { from: 0, to: order.end(), before: 0.0, up_to: None };
-        let mut is_sampled = false;
+        let (mut target, all) = match goal {
+            // Of everything, until that is weighed.
+            Goal::Part(part) => (part, Some(1.0)),
+            Goal::Amount { target, all } => (target, all),
+        };
+        let mut known = Known { from: 0, to: order.end(), before: 0.0, up_to: all };
+        let (mut is_sampled, mut tried) = (false, None);
         for attempt in 0.. {
             if given.is_none() && !is_sampled {
                 self.sample(order, W::WEIGHS);
                 is_sampled = true;
             }
-            if let Goal::Amount { all, .. } = goal {
-                known.up_to = known.up_to.or(all);
-            }
-            let sample = &self.scratch().sample;
-            let guess = match (given.take(), goal) {
-                (Some(given), _) => given,
-                (None, Goal::Part(part)) => sample.guess_part(order, part),
-                (None, Goal::Amount { target, .. }) if attempt < GUESSES => {
-                    sample.guess(order, known, target)
-                }
-                (None, Goal::Amount { .. }) => (known.from, known.from.midpoint(known.to)),
+            let (from, to) = (known.from, known.to);
+            let ahead = match known.up_to {
+                Some(up_to) => Ahead::Part((target - known.before) / (up_to - known.before)),
+                None => Ahead::Amount(target - known.before),
             };
+            let machine = self.machine();
+            let sample = &self.scratch().sample;
+            let mut guess = match given.take() {
+                Some(given) => given,
+                None if attempt < GUESSES => sample.guess(machine, order, (from, to), ahead),
+                None => (from, from.midpoint(to)),
+            };
+            if Some(guess) == tried {
+                // Nothing was learnt.
+                guess = (from, from.midpoint(to));
+            }
+            tried = Some(guess);
             let (first, last) = guess;
-            let is_most_before = is_sampled && sample.is_most_before(order, first);
-            let read = self.read(order, guess, goal, weights, unit, is_most_before);
-            let Read { count, before, up_to, target, tolerance, .. } = read;
-            goal = Goal::Amount { target, all: read.all };
+            let is_most_before = is_sampled && sample.is_most_before(machine, order, first);
+            let read = self.read(order, guess, goal, weights, is_most_before);
+            let Read { count, before, up_to, tolerance, .. } = read;
+            target = read.target;
+            if known.to == order.end() {
+                known.up_to = read.all;
+            }
             let is_near = |amount: f64| tolerance > 0.0 && (amount - target).abs() <= tolerance;
             if is_near(before) || is_near(up_to) {
                 return Found { last: None, is_certain: false, guess };
@@ -147,7 +176,7 @@ impl Survivors<'_, '_> {
             }
             if up_to >= target {
                 if first == last && read.is_exceeded {
-                    let last = self.last_of_equal::<W>(order, first, (count, before), target, tolerance);
+                    let last = self.last_of_equal(order, first, (count, before), weights, target, tolerance);
                     return Found { guess, ..last };
                 }
                 if read.is_exceeded {
@@ -155,12 +184,17 @@ impl Survivors<'_, '_> {
                     (known.to, known.up_to) = (last, Some(up_to));
                     continue;
                 }
-                let Scratch { found, entries, weights, .. } = self.scratch();
-                let weight = |i: usize| if W::WEIGHS { weights[i] } else { 1.0 };
-                if let Ok(reached) = reach(found, entries, order, weight, (count, before), target) {
-                    let margin = (target - reached.before).min(reached.with - target);
-                    let is_certain = tolerance == 0.0 || margin > tolerance;
-                    return Found { last: Some(reached.last), is_certain, guess };
+                let Scratch { found, numbers, weights, .. } = self.scratch();
+                let weights = if W::WEIGHS { Some(&weights[..]) } else { None };
+                let among = Among { tokens: found, weights, order, numbers };
+                let reached = among.reach(machine, (count, before), target);
+                if let Some(Reached { mut last, before, with }) = reached {
+                    let is_certain = tolerance == 0.0 || (target - before).min(with - target) > tolerance;
+                    if is_certain && matches!(goal, Goal::Part(_)) && !last.is_found {
+                        self.weigh_parts_through(last);
+                        last.is_weighed = true;
+                    }
+                    return Found { last: Some(last), is_certain, guess };
                 }
                 // Added up in another order they are less by a rounding: it is the next.
             }
@@ -179,61 +213,61 @@ impl Survivors<'_, '_> {
         (first, last): (u64, u64),
         goal: Goal,
         weights: W,
-        unit: f64,
         is_most_before: bool,
     ) -> Read {
         let (inner, outer) = (order.before(first), order.up_to(last));
         let ids = self.ids();
-        let (swept, outside, target, all) = match goal {
+        let (count, weighed, outside, target, all) = match goal {
             Goal::Part(part) => {
-                let swept = self.sweep::<_, true>(ids, weights, (inner, outer), false);
-                let all = (swept.weighed + swept.others) / unit;
-                (swept, false, part * all, Some(all))
+                let Sifted { weighed, others } = self.sift(weights, inner.low, outer.low);
+                let (all, count) = (weighed + others, (first == 0).then_some(0));
+                (count, weighed, false, part * all, Some(all))
             }
             Goal::Amount { target, all } => {
                 // Whatever is less work, where what all weigh tells about the other.
                 let outside = is_most_before && all.is_some();
-                let swept = self.sweep::<_, false>(ids, weights, (inner, outer), outside);
-                (swept, outside, target, all)
+                let swept = self.sweep(ids, weights, (inner, outer), outside);
+                (Some(swept.count), swept.weighed, outside, target, all)
             }
         };
         let found = self.scratch().found.len;
         let is_exceeded = self.scratch().found.is_exceeded();
-        let mut read =
-            Read { count: swept.count, before: 0.0, up_to: 0.0, target, all, tolerance: 0.0, is_exceeded };
+        let mut read = Read { count, before: 0.0, up_to: 0.0, target, all, tolerance: 0.0, is_exceeded };
         let Some(all) = all else {
-            (read.before, read.up_to) = (swept.count as f64, (swept.count + found) as f64);
+            let before = count.unwrap_or_default();
+            (read.before, read.up_to) = (before as f64, (before + found) as f64);
             return read;
         };
-        let weighed = swept.weighed / unit;
-        read.tolerance = W::ERROR
-            * match goal {
-                // `before - target` is `1 - part` times what is before, less `part` times the others.
-                Goal::Part(part) => (1.0 - part) * weighed + part * (all - weighed),
-                Goal::Amount { .. } if outside => all - target + weighed,
-                Goal::Amount { .. } => target + weighed,
-            };
         let between = if is_exceeded {
             // What cannot be weighed one by one takes another read.
             let ids = self.ids();
             let interval = if outside { inner } else { outer };
-            let other = self.sweep::<_, false>(ids, weights, (interval, interval), false).weighed / unit;
+            let other = self.sweep(ids, weights, (interval, interval), false).weighed;
             if outside { all - weighed - other } else { other - weighed }
         } else {
-            self.weigh_found()
+            self.weigh_found(weights)
         };
+        if let Goal::Part(part) = goal {
+            // `before - target` is `1 - part` times what is before, less `part` times the others. What is between has been weighed twice.
+            read.tolerance = W::ERROR * ((1.0 - part) * weighed + part * (all - weighed) + between);
+        }
         (read.before, read.up_to) =
             if outside { (all - weighed - between, all - weighed) } else { (weighed, weighed + between) };
         read
     }
 
     /// The weights of what was gathered, and their sum.
-    fn weigh_found(&mut self) -> f64 {
-        let (machine, exact) = (self.machine(), self.exact());
-        let Scratch { found, weights, .. } = self.scratch();
-        let out = &mut weights[..found.len];
-        machine.run(Each { logits: found.logits(), weights: exact, out });
-        out.iter().sum()
+    fn weigh_found<W: Weigh>(&mut self, weights: W) -> f64 {
+        let machine = self.machine();
+        let Scratch { found, weights: out, .. } = self.scratch();
+        machine.run(Each { logits: found.logits(), weights, out: &mut out[..found.len] })
+    }
+
+    /// Adds what is kept of what was gathered, in the order of the largest, to the masses of the parts.
+    fn weigh_parts_through(&mut self, last: Last) {
+        let machine = self.machine();
+        let Scratch { found, weights, parts, .. } = self.scratch();
+        machine.run(Keep { tokens: found, weights, last: (last.logit, last.id), parts });
     }
 
     /// The so-manieth of tokens with one key, too many to be listed, given how many and how much there is before them.
@@ -241,12 +275,17 @@ impl Survivors<'_, '_> {
         &mut self,
         order: Order,
         key: u64,
-        (count, before): (usize, f64),
+        (count, before): (Option<usize>, f64),
+        weights: W,
         target: f64,
         tolerance: f64,
     ) -> Found {
         let logit = self.scratch().found.logits[0];
-        let weight = if W::WEIGHS { libm::exp(self.exact().exponent(logit)) } else { 1.0 };
+        let mut weight = [1.0];
+        if W::WEIGHS {
+            self.machine().run(Each { logits: &[logit], weights, out: &mut weight });
+        }
+        let [weight] = weight;
         let more = (target - before) / weight;
         let needed = libm::ceil(more).max(1.0);
         // Neither one token more nor less.
@@ -256,12 +295,13 @@ impl Survivors<'_, '_> {
         let (mut seen, mut first, len) = (0, 0, self.ids().end);
         while first < len {
             let end = len.min(first + FEW);
-            self.sweep::<_, false>(first..end, Count, (inner, outer), false);
+            self.sweep(first..end, Count, (inner, outer), false);
             let found = &self.scratch().found;
             if seen + found.len >= needed {
                 let at = needed - seen - 1;
                 let (logit, id) = (found.logits[at], found.places[at]);
-                let last = Last { key, logit, id, count: count + needed, is_found: false };
+                let count = count.map(|count| count + needed);
+                let last = Last { key, logit, id, count, is_found: false, is_weighed: false };
                 return Found { last: Some(last), is_certain, guess: (key, key) };
             }
             (seen, first) = (seen + found.len, end);

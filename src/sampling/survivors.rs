@@ -5,8 +5,8 @@
 //!
 //! Most bounds follow from a formula. Those of top-k, top-p and typical sampling are where an amount, of tokens or of mass, is
 //! reached in some [`Order`]. They are searched for in reads of the row, each of which knows an interval that the bound is in and
-//! guesses a narrower one from a sample of the row: it counts and weighs what is surely kept, and gathers what lies between. If that contains the
-//! bound, and is not too much, it is ordered as far as that takes, in f64. Otherwise the next read knows more. Guesses that
+//! guesses a narrower one from a sample of the row: it weighs what is surely kept, and gathers what lies between. If that contains the
+//! bound, and is not too much, the bound is found there. Otherwise the next read knows more. Guesses that
 //! fail are followed by bisection, so that the reads are never many; usually there is one.
 //!
 //! # Exactness
@@ -22,12 +22,13 @@ use crate::ops::temperature::{Temperature, Unit};
 use crate::simd::isa::Machine;
 
 use super::interval::Interval;
-use super::maxima::{Top, TopOf};
 use super::order::{Amount, Last, Order};
-use super::sample::{HEAVY, LIGHT, Strata};
+use super::parts::{Cut, Top, TopOf};
+use super::places::FEW;
 use super::scores::{Changes, Room, Scores};
-use super::scratch::{FEW, Scratch};
+use super::scratch::Scratch;
 use super::set::Set;
+use super::sift::{Sift, Sifted};
 use super::sweep::{Sweep, Swept};
 use super::weigh::{Count, Each, Exact, Mass, Mean, Spread, Terms, Weigh};
 
@@ -39,6 +40,8 @@ pub struct Survivors<'a, 's> {
     /// Those in the row; all of them are listed if they are few.
     set: Set,
     are_few: bool,
+    /// Whether the masses of the parts of the row are those of what is left.
+    are_weighed: bool,
     /// The largest logit.
     top: f32,
     scale: Temperature,
@@ -54,12 +57,12 @@ pub enum Unfit {
 impl<'a, 's> Survivors<'a, 's> {
     /// All tokens of a row that are not masked, at temperature 1.
     pub fn new(machine: Machine, scores: Scores<'a>, scratch: &'s mut Scratch) -> Result<Self, Unfit> {
-        let Scratch { maxima, room, .. } = &mut *scratch;
-        maxima.begin(scores.len());
+        let Scratch { parts, room, .. } = &mut *scratch;
+        parts.begin(scores.len());
         let (mut top, mut first) = (f32::NEG_INFINITY, 0);
         while first < scores.len() {
             let logits = scores.block(first..scores.len(), room);
-            let (max, has_nan) = machine.run(Top { first, logits, maxima });
+            let (max, has_nan) = machine.run(Top { first, logits, parts });
             if has_nan {
                 return Err(Unfit::NotANumber);
             }
@@ -72,7 +75,9 @@ impl<'a, 's> Survivors<'a, 's> {
             _ => {}
         }
         let scale = Temperature::new(1.0);
-        let mut survivors = Self { machine, scores, scratch, set: Set::ALL, are_few: false, top, scale };
+        let set = Set::ALL;
+        let mut survivors =
+            Self { machine, scores, scratch, set, are_few: false, are_weighed: false, top, scale };
         if scores.len() <= FEW {
             survivors.list();
         }
@@ -108,6 +113,7 @@ impl<'a, 's> Survivors<'a, 's> {
     /// From here on probabilities are those at another temperature.
     pub fn set_temperature(&mut self, temperature: f64) {
         self.scale = Temperature::new(temperature);
+        self.are_weighed = false;
     }
 
     /// How tokens are weighed: the most probable has 1.
@@ -120,7 +126,7 @@ impl<'a, 's> Survivors<'a, 's> {
         self.exact().exponent(x)
     }
 
-    /// The same in floats, and in [another unit](Survivors::unit).
+    /// The same in floats, and in another unit.
     pub fn terms(&self) -> Terms<Temperature> {
         Terms { shift: Shift::new(self.top, self.scale), scale: self.scale }
     }
@@ -131,13 +137,8 @@ impl<'a, 's> Survivors<'a, 's> {
         is_plain.then(|| Terms { shift: Shift::new(self.top, Unit), scale: Unit })
     }
 
-    /// What a sum of terms is divided by, so that the most probable token has 1.
-    pub fn unit(&self) -> f64 {
-        self.terms().shift.term(self.top, self.scale)
-    }
-
     /// A read over some of the ids. What is gathered is in `found` afterwards.
-    pub fn sweep<W: Weigh, const ALL: bool>(
+    pub fn sweep<W: Weigh>(
         &mut self,
         ids: Range<usize>,
         weights: W,
@@ -149,11 +150,26 @@ impl<'a, 's> Survivors<'a, 's> {
         let (mut sum, machine) = (Swept::default(), self.machine);
         pieces(&self.scores, self.set, room, ids, |first, logits, all| {
             let (inner, outer, gathered) = (inner.and(all), outer.and(all), &mut *found);
-            let sweep = Sweep::<_, FEW, ALL> { first, logits, weights, inner, outer, outside, all, gathered };
+            let sweep = Sweep { first, logits, weights, inner, outer, outside, all, gathered };
             let swept = machine.run(sweep);
             sum.count += swept.count;
             sum.weighed += swept.weighed;
-            sum.others += swept.others;
+        });
+        sum
+    }
+
+    /// A read of everything that is left, for what is kept from a logit on and looked at down to another. What is gathered is in
+    /// `found` afterwards, and the masses of what is kept in `parts`.
+    pub fn sift<W: Weigh>(&mut self, weights: W, from: f32, down_to: f32) -> Sifted {
+        let Scratch { found, parts, room, .. } = &mut *self.scratch;
+        found.len = 0;
+        parts.masses().fill(0.0);
+        let (mut sum, machine, ids) = (Sifted::default(), self.machine, 0..self.scores.len());
+        pieces(&self.scores, self.set, room, ids, |first, logits, all| {
+            let (gathered, parts) = (&mut *found, &mut *parts);
+            let sifted = machine.run(Sift { first, logits, weights, from, down_to, all, gathered, parts });
+            sum.weighed += sifted.weighed;
+            sum.others += sifted.others;
         });
         sum
     }
@@ -162,7 +178,7 @@ impl<'a, 's> Survivors<'a, 's> {
     pub fn gather_listed(&mut self, outer: Interval) {
         let Scratch { list, found, .. } = &mut *self.scratch;
         found.len = 0;
-        self.machine.run(Sweep::<_, FEW, false> {
+        self.machine.run(Sweep {
             first: 0,
             logits: list.logits(),
             weights: Count,
@@ -183,34 +199,43 @@ impl<'a, 's> Survivors<'a, 's> {
         mass
     }
 
-    /// Takes a sample of what is left.
-    pub fn sample(&mut self, order: Order, is_weighed: bool) {
-        let weights = if is_weighed { Some(self.exact()) } else { None };
-        let mut least = self.largest_of_parts(HEAVY * 3 / 8).unwrap_or(f32::INFINITY);
-        let heavy = Interval { low: least, high: f32::MAX };
-        self.sweep::<_, false>(self.ids(), Count, (Interval::NOTHING, heavy), false);
-        let Scratch { sample, entries, found, .. } = &mut *self.scratch;
-        if found.len > HEAVY {
-            (least, found.len) = (f32::INFINITY, 0);
+    /// The masses of the parts of the row, unless they are known, in `parts`; and how many ids a part has.
+    pub fn weigh_parts<W: Weigh>(&mut self, weights: W) -> usize {
+        let size = self.scratch.parts.size();
+        if !self.are_weighed {
+            self.weigh_parts_of(self.ids(), size, weights);
         }
-        let (scores, set, stride) = (&self.scores, self.set, self.scores.len().div_ceil(LIGHT));
-        let places = (0..scores.len()).step_by(stride);
-        let light = places.filter_map(|place| {
-            let logit = scores.get(place);
-            if set.contains(logit, place as u32) { Some(logit) } else { None }
-        });
-        let strata = Strata { least, heavy: found.logits(), stride, light };
-        sample.take(self.machine, order, weights, strata, entries);
+        size
     }
 
-    /// A logit that so many tokens are not below, where the parts of the row tell that.
+    /// The masses of as many parts of some ids, in the place of those of the row.
+    pub fn weigh_parts_of<W: Weigh>(&mut self, ids: Range<usize>, size: usize, weights: W) {
+        for i in 0..self.scratch.parts.masses().len() {
+            let start = (ids.start + i * size).min(ids.end);
+            let mass = self.mass_of(start..(start + size).min(ids.end), weights);
+            self.scratch.parts.masses()[i] = mass;
+        }
+        self.are_weighed = false;
+    }
+
+    /// Takes a sample of what is left.
+    pub fn sample(&mut self, order: Order, is_weighed: bool) {
+        let weights = if is_weighed { Some(self.terms()) } else { None };
+        let Scratch { sample, parts, room, .. } = &mut *self.scratch;
+        sample.take(self.machine, order, weights, (&self.scores, self.set.interval), parts, room);
+    }
+
+    /// A logit that at least so many tokens are not below, where the parts of the row tell that.
     pub fn largest_of_parts(&mut self, number: usize) -> Option<f32> {
-        if self.set == Set::ALL { self.scratch.maxima.largest(number, self.scores.len()) } else { None }
+        let logits = self.scratch.parts.maxima();
+        // Where there are many more, most of the largest are in parts of their own.
+        let is_known = self.set == Set::ALL && number * 4 <= logits.len();
+        if is_known { self.machine.run(Cut { logits, number }) } else { None }
     }
 
     /// Lists the tokens that are left, if they are few.
     fn list(&mut self) {
-        self.sweep::<_, false>(self.ids(), Count, (Interval::NOTHING, Interval::NUMBERS), false);
+        self.sweep(self.ids(), Count, (Interval::NOTHING, Interval::NUMBERS), false);
         if !self.scratch.found.is_exceeded() {
             self.take_found();
         }
@@ -240,12 +265,13 @@ impl<'a, 's> Survivors<'a, 's> {
         list.len = kept;
     }
 
-    /// Takes a set for what is left, of which so many tokens are, as far as that is known.
-    fn apply(&mut self, set: Set, count: Option<usize>) {
+    /// Takes a set for what is left, which is listed unless it is known to be, or probably is, too much.
+    fn apply(&mut self, set: Set, are_many: bool) {
         self.set = set;
+        self.are_weighed = false;
         if self.are_few {
             self.retain(|logit, id| set.contains(logit, id));
-        } else if count.is_none_or(|count| count <= FEW) {
+        } else if !are_many {
             self.list();
         }
     }
@@ -271,7 +297,8 @@ impl<'a, 's> Survivors<'a, 's> {
         if last.is_found {
             self.take_found();
         }
-        self.apply(set, if ties { None } else { Some(last.count) });
+        self.apply(set, !ties && last.count.map_or(last.is_weighed, |count| count > FEW));
+        self.are_weighed = last.is_weighed && !ties;
     }
 
     /// Keeps logits from this one on, and so many of the largest in any case.
@@ -284,7 +311,7 @@ impl<'a, 's> Survivors<'a, 's> {
             }
         }
         set.raise(low, u32::MAX);
-        self.apply(set, None);
+        self.apply(set, false);
     }
 
     /// Keeps what is first in an order, through this one.
@@ -307,7 +334,7 @@ impl<'a, 's> Survivors<'a, 's> {
             set.raise(all.low, through(all.low == sure.low));
             set.lower(last.logit, 0, last.id);
         }
-        self.apply(set, Some(last.count));
+        self.apply(set, last.count.is_some_and(|count| count > FEW));
         self.find_top();
     }
 
@@ -315,7 +342,7 @@ impl<'a, 's> Survivors<'a, 's> {
     pub fn keep_behind(&mut self, first: Last) {
         let mut set = self.set;
         set.lower(first.logit, first.id, u32::MAX);
-        self.apply(set, None);
+        self.apply(set, false);
         self.find_top();
     }
 
@@ -325,8 +352,19 @@ impl<'a, 's> Survivors<'a, 's> {
         if self.are_few {
             self.scratch.list.logits().iter().filter(|logit| interval.contains(**logit)).count()
         } else {
-            self.sweep::<_, false>(self.ids(), Count, (interval, interval), false).count
+            self.sweep(self.ids(), Count, (interval, interval), false).count
         }
+    }
+
+    /// How many tokens there are through one.
+    pub fn count_through(&mut self, order: Order, last: Last) -> usize {
+        last.count.unwrap_or_else(|| {
+            let (before, up_to) = (order.before(last.key), order.up_to(last.key));
+            let behind = last.id as usize + 1;
+            // Of those that are equal to it the earlier ones.
+            self.sweep(0..behind, Count, (up_to, up_to), false).count
+                + self.sweep(behind..self.ids().end, Count, (before, before), false).count
+        })
     }
 
     /// How many tokens are left.

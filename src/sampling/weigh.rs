@@ -17,8 +17,8 @@ pub trait Weigh: Copy {
     /// What the relative error of a sum of weights is below, where it matters.
     const ERROR: f64 = 0.0;
 
-    /// The weights of some vectors, added lane by lane: of those in an interval, and of the others. -inf has none, or all but none.
-    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2];
+    /// The weights of some vectors, added lane by lane: of those above a logit, and of the others. -inf has none, or all but none.
+    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], below: S::F32) -> [S::F64; 2];
 
     /// The same of all.
     fn weigh_all<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64;
@@ -32,7 +32,7 @@ impl Weigh for Count {
     const WEIGHS: bool = false;
 
     #[inline(always)]
-    fn weigh<S: Simd, const N: usize>(self, s: S, _: [S::F32; N], _: Ends<S::F32>) -> [S::F64; 2] {
+    fn weigh<S: Simd, const N: usize>(self, s: S, _: [S::F32; N], _: S::F32) -> [S::F64; 2] {
         [s.zero_f64(); 2]
     }
 
@@ -49,36 +49,57 @@ pub struct Terms<C> {
     pub scale: C,
 }
 
+impl<C: Scale> Terms<C> {
+    /// The terms of some vectors; those of -inf are 0.
+    #[inline(always)]
+    pub fn of<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> [S::F32; N] {
+        Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x)
+    }
+}
+
 impl<C: Scale> Weigh for Terms<C> {
     /// A term has 2 u at most, with `u = 2^-24`, and each of the three additions in floats 1 u more.
     const ERROR: f64 = 5.0 / (1 << 24) as f64;
 
     #[inline(always)]
-    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2] {
-        let terms = Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x);
-        let (mut within, mut others) = (terms, terms);
-        for i in 0..N {
-            within[i] = inner.select(x[i], terms[i], s.splat(0.0));
-            others[i] = terms[i] - within[i];
+    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], below: S::F32) -> [S::F64; 2] {
+        let terms = self.of(s, x);
+        let (mut within, mut others, nothing) = (terms, terms, s.splat(0.0));
+        let half = N / 2;
+        for i in 0..half {
+            let are_within = [x[i].exceeds(below), x[i + half].exceeds(below)];
+            let (first, second) = (terms[i], terms[i + half]);
+            let (sum, other) = (are_within[0].select(first, nothing), are_within[0].select(nothing, first));
+            // A choice of sums, not a sum of choices: with masks that is one instruction less.
+            within[i] = are_within[1].select(sum + second, sum);
+            others[i] = are_within[1].select(other, other + second);
         }
-        [tree::<S, N>(within).widen(), tree::<S, N>(others).widen()]
+        [halves::<S, N>(within).widen(), halves::<S, N>(others).widen()]
     }
 
-    /// The terms of -inf are 0.
     #[inline(always)]
     fn weigh_all<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> S::F64 {
-        tree::<S, N>(Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x)).widen()
+        tree::<S, N>(self.of(s, x)).widen()
     }
 }
 
 /// The sum of vectors, a power of two of them and [`TOGETHER`] at most.
 #[inline(always)]
 fn tree<S: Simd, const N: usize>(mut vectors: [S::F32; N]) -> S::F32 {
-    let mut len = N;
+    for i in 0..N / 2 {
+        vectors[i] = vectors[i] + vectors[i + N / 2];
+    }
+    halves::<S, N>(vectors)
+}
+
+/// The sum of the first half of some vectors.
+#[inline(always)]
+fn halves<S: Simd, const N: usize>(mut vectors: [S::F32; N]) -> S::F32 {
+    let mut len = N / 2;
     while len > 1 {
         len /= 2;
         for i in 0..len {
-            vectors[i] = vectors[2 * i] + vectors[2 * i + 1];
+            vectors[i] = vectors[i] + vectors[i + len];
         }
     }
     vectors[0]
@@ -113,11 +134,11 @@ impl Exact {
 
 impl Weigh for Exact {
     #[inline(always)]
-    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], inner: Ends<S::F32>) -> [S::F64; 2] {
+    fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], below: S::F32) -> [S::F64; 2] {
         let mut sums = [s.zero_f64(); 2];
         for x in x {
             let weight = self.apply(s, x).1;
-            let within = weight * inner.select(x, s.splat(1.0), s.splat(0.0)).widen();
+            let within = weight * x.exceeds(below).select(s.splat(1.0), s.splat(0.0)).widen();
             sums = [sums[0] + within, sums[1] + (weight - within)];
         }
         sums
@@ -188,25 +209,62 @@ impl<W: Weigh> Kernel for Mass<'_, W> {
     }
 }
 
-/// The weight of each logit.
-pub struct Each<'a> {
+/// How many of some tokens have a logit in an interval, and what they weigh.
+pub struct Within<'a> {
     pub logits: &'a [f32],
-    pub weights: Exact,
+    pub weights: Option<&'a [f64]>,
+    pub interval: Interval,
+}
+
+impl Kernel for Within<'_> {
+    type Output = (usize, f64);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (usize, f64) {
+        let (one, zero, ends) = (s.splat(1.0), s.splat(0.0), Ends::new(s, self.interval));
+        let (mut number, mut sums) = (zero, [s.zero_f64(); 2]);
+        let (vectors, tail) = self.logits.as_chunks::<LANES>();
+        let (weights, weights_tail) = self.weights.unwrap_or_default().as_chunks::<LANES>();
+        for (i, x) in vectors.iter().enumerate() {
+            let counts = ends.select(s.load(x), one, zero);
+            number = number + counts;
+            if let Some(weights) = weights.get(i) {
+                sums[i % 2] = counts.widen().mul_add(s.load_f64(weights), sums[i % 2]);
+            }
+        }
+        let counts = ends.select(s.load_partial(tail, f32::NEG_INFINITY), one, zero);
+        let mut behind = [0.0; LANES];
+        behind[..weights_tail.len()].copy_from_slice(weights_tail);
+        sums[0] = counts.widen().mul_add(s.load_f64(&behind), sums[0]);
+        let number = (number + counts).widen().reduce_add();
+        (number as usize, if self.weights.is_some() { (sums[0] + sums[1]).reduce_add() } else { number })
+    }
+}
+
+/// The weight of each logit, and their sum.
+pub struct Each<'a, W> {
+    pub logits: &'a [f32],
+    pub weights: W,
     pub out: &'a mut [f64],
 }
 
-impl Kernel for Each<'_> {
-    type Output = ();
+impl<W: Weigh> Kernel for Each<'_, W> {
+    type Output = f64;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(self, s: S) -> f64 {
         let (vectors, tail) = self.logits.as_chunks::<LANES>();
         let (to, to_tail) = self.out.as_chunks_mut::<LANES>();
+        let mut sum = s.zero_f64();
         for (to, x) in to.iter_mut().zip(vectors) {
-            *to = self.weights.apply(s, s.load(x)).1.to_array();
+            let weights = self.weights.weigh_all(s, [s.load(x)]);
+            sum = sum + weights;
+            *to = weights.to_array();
         }
-        let weights = self.weights.apply(s, s.load_partial(tail, f32::NEG_INFINITY)).1.to_array();
+        let mut weights = self.weights.weigh_all(s, [s.load_partial(tail, f32::NEG_INFINITY)]).to_array();
+        weights[tail.len()..].fill(0.0);
         to_tail.copy_from_slice(&weights[..tail.len()]);
+        (sum + s.load_f64(&weights)).reduce_add()
     }
 }
 

@@ -125,6 +125,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_f64(self, from: &[f64; LANES]) -> F64 {
+        F64(quarters!(I => _mm256_loadu_pd(from[4 * I..][..4].as_ptr())))
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, address: *const T) {
         intrinsics! { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }

@@ -91,6 +91,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_f64(self, from: &[f64; LANES]) -> F64 {
+        F64(halves!(I => _mm512_loadu_pd(from[HALF * I..][..HALF].as_ptr())))
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, address: *const T) {
         intrinsics! { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }

@@ -92,6 +92,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     fn splat_f64(self, value: f64) -> Self::F64;
 
+    fn load_f64(self, from: &[f64; LANES]) -> Self::F64;
+
     #[inline(always)]
     fn zero_f64(self) -> Self::F64 {
         self.splat_f64(0.0)

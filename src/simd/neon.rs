@@ -92,6 +92,15 @@ impl Simd for Neon {
     fn splat_f64(self, value: f64) -> F64 {
         F64([intrinsics! { vdupq_n_f64(value) }; 8])
     }
+
+    #[inline(always)]
+    fn load_f64(self, from: &[f64; LANES]) -> F64 {
+        let mut lanes = self.splat_f64(0.0);
+        for (pair, from) in lanes.0.iter_mut().zip(from.as_chunks::<2>().0) {
+            *pair = intrinsics! { vld1q_f64(from.as_ptr()) };
+        }
+        lanes
+    }
 }
 
 impl super::F32 for F32 {

@@ -47,6 +47,11 @@ impl Simd for Portable {
     fn splat_f64(self, value: f64) -> F64 {
         F64([f64x4::splat(value); 4])
     }
+
+    #[inline(always)]
+    fn load_f64(self, from: &[f64; LANES]) -> F64 {
+        F64(bytemuck::cast(*from))
+    }
 }
 
 impl super::F32 for F32 {

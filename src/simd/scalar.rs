@@ -51,6 +51,10 @@ impl Simd for Scalar {
     fn splat_f64(self, value: f64) -> F64 {
         F64([value; LANES])
     }
+
+    fn load_f64(self, from: &[f64; LANES]) -> F64 {
+        F64(*from)
+    }
 }
 
 impl super::F32 for F32 {
