@@ -1,13 +1,12 @@
 //! The inverse of the distribution function: one number, and the ids in their order.
 
-use crate::ops::temperature::Scale;
 use crate::simd::LANES;
 
 use super::interval::Interval;
 use super::places::FEW;
 use super::scratch::Scratch;
 use super::survivors::Survivors;
-use super::weigh::{Count, EachTerm, Terms};
+use super::weigh::{Count, Each, Weigh};
 
 impl Survivors<'_, '_> {
     /// The token up to which there is more than a part `uniform` of the mass, in the order of the ids.
@@ -18,52 +17,53 @@ impl Survivors<'_, '_> {
                 None => self.narrow(uniform, self.terms()),
             };
         }
-        let at = pick(self.weigh().iter().copied(), uniform);
+        let (at, _) = pick(self.weigh().iter().copied(), uniform);
         let list = &self.scratch().list;
         (list.places[at], list.logits[at])
     }
 
     /// [`Survivors::draw`] from many: from parts of the row, and parts of the part.
-    fn narrow<C: Scale>(&mut self, mut uniform: f64, weights: Terms<C>) -> (u32, f32) {
+    fn narrow<W: Weigh>(&mut self, mut uniform: f64, weights: W) -> (u32, f32) {
         let (mut ids, machine) = (self.ids(), self.machine());
         let mut size = self.weigh_parts(weights);
         loop {
             let masses = self.scratch().parts.masses();
-            let at = pick(masses.iter().copied(), uniform);
-            let (before, all) = (masses[..at].iter().sum::<f64>(), masses.iter().sum::<f64>());
-            uniform = ((uniform * all - before) / masses[at]).clamp(0.0, 1.0);
+            let parts = masses.len();
+            let (at, rest) = pick(masses.iter().copied(), uniform);
             let start = ids.start + at * size;
-            ids = start..(start + size).min(ids.end);
+            (ids, uniform) = (start..(start + size).min(ids.end), rest);
             if ids.len() <= FEW {
                 break;
             }
             // Of a very long row: parts of the part.
-            size = ids.len().div_ceil(masses.len()).next_multiple_of(LANES);
+            size = ids.len().div_ceil(parts).next_multiple_of(LANES);
             self.weigh_parts_of(ids.clone(), size, weights);
         }
         self.sweep(ids, Count, (Interval::NOTHING, Interval::NUMBERS), false);
-        let Scratch { list, found, .. } = self.scratch();
-        // Nobody needs the list where they are many.
-        let terms = &mut list.logits[..found.len];
-        terms.copy_from_slice(found.logits());
-        machine.run(EachTerm { logits: terms, weights });
-        let at = pick(terms.iter().map(|&term| f64::from(term)), uniform);
+        let Scratch { found, weights: out, .. } = self.scratch();
+        let out = &mut out[..found.len];
+        machine.run(Each { logits: found.logits(), weights, out });
+        // In two steps, of which the first adds many side by side.
+        let (vector, uniform) = pick(out.chunks(LANES).map(|vector| vector.iter().sum()), uniform);
+        let first = vector * LANES;
+        let at = first + pick(out[first..].iter().take(LANES).copied(), uniform).0;
         (found.places[at], found.logits[at])
     }
 }
 
-/// The first of some masses up to which there is more than a part of their sum; the last that is not 0 if rounding says none.
-pub fn pick(masses: impl Iterator<Item = f64> + Clone, part: f64) -> usize {
+/// The first of some masses up to which there is more than a part of their sum, and what part of it that is; the last that is not 0 if
+/// rounding says none.
+pub fn pick(masses: impl Iterator<Item = f64> + Clone, part: f64) -> (usize, f64) {
     let target = part * masses.clone().sum::<f64>();
     let (mut sum, mut last) = (0.0, 0);
     for (i, mass) in masses.enumerate() {
-        sum += mass;
         if mass > 0.0 {
             last = i;
-            if sum > target {
-                return i;
+            if sum + mass > target {
+                return (i, ((target - sum) / mass).max(0.0));
             }
         }
+        sum += mass;
     }
-    last
+    (last, 1.0)
 }

@@ -74,7 +74,7 @@ impl Parts {
     }
 }
 
-/// Looks at the next elements of a row for the first time: the largest, and whether there is a NaN.
+/// Looks at the next elements of a row for the first time: the largest, the largest magnitude, and whether there is a NaN.
 pub struct Top<'a> {
     /// The place of the first of them, a multiple of [`BLOCK`].
     pub first: usize,
@@ -83,12 +83,13 @@ pub struct Top<'a> {
 }
 
 impl Kernel for Top<'_> {
-    type Output = (f32, bool);
+    type Output = (f32, f32, bool);
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> (f32, bool) {
+    fn run<S: Simd>(self, s: S) -> (f32, f32, bool) {
         const CHAINS: usize = 4;
         let (mut largest, mut numbers) = (s.splat(f32::NEG_INFINITY), u16::MAX);
+        let mut magnitudes = [s.splat(0.0); CHAINS];
         let mut first = self.first;
         for part in self.logits.chunks(self.parts.size.min(BLOCK)) {
             let mut rest = Read::new(part);
@@ -96,13 +97,15 @@ impl Kernel for Top<'_> {
             while let Some(x) = rest.front::<S, CHAINS>(s) {
                 for i in 0..CHAINS {
                     chains[i] = x[i].max(chains[i]);
+                    magnitudes[i] = x[i].abs().max(magnitudes[i]);
                     numbers &= x[i].equals(x[i]).bits();
                 }
                 rest.put::<S, CHAINS>(x);
             }
-            while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+            while let (Some(x), Some(sized)) = (rest.pair(s, f32::NEG_INFINITY), rest.pair(s, 0.0)) {
                 for i in 0..2 {
                     chains[i] = x[i].max(chains[i]);
+                    magnitudes[i] = sized[i].abs().max(magnitudes[i]);
                     numbers &= x[i].equals(x[i]).bits();
                 }
                 rest.put_pair::<S>(x);
@@ -113,7 +116,8 @@ impl Kernel for Top<'_> {
             largest = most.max(largest);
             first += part.len();
         }
-        (largest.reduce_max(), numbers != u16::MAX)
+        let magnitude = magnitudes[0].max(magnitudes[1]).max(magnitudes[2].max(magnitudes[3]));
+        (largest.reduce_max(), magnitude.reduce_max(), numbers != u16::MAX)
     }
 }
 

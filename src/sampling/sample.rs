@@ -80,7 +80,7 @@ impl Sample {
         &mut self,
         machine: Machine,
         order: Order,
-        weights: Option<Terms<Temperature>>,
+        weights: Option<Terms<Temperature, false>>,
         (scores, all): (&Scores<'_>, Interval),
         parts: &Parts,
         room: &mut Room,
@@ -163,17 +163,19 @@ impl Sample {
         let number = |key: f32| self.number(machine, key);
 
         let (mut low, mut high) = bounds(deviation);
-        if from == 0 && number(high.0) <= 0.5 * WANTED {
+        let up_to = number(high.0);
+        if from == 0 && up_to <= 0.5 * WANTED {
             // Little more work, and then all of them are listed. Some further ones too: of so few a sample does not tell.
             let further = high.0 + 0.25 * (high.0 - self.first);
             let last = if number(further) <= 0.5 * WANTED { further } else { high.0 };
             return (from, order.exact(last).clamp(from, to));
         }
+        let mut gathered = up_to - number(low.0);
         for _ in 0..2 {
-            let gathered = number(high.0) - number(low.0);
             if gathered > WANTED {
                 deviation *= 0.9 * WANTED / gathered;
                 (low, high) = bounds(deviation);
+                gathered = number(high.0) - number(low.0);
             }
         }
         let first = if low == start { from } else { order.exact(low.0).saturating_add(1).clamp(from, to) };
@@ -233,7 +235,7 @@ impl Sample {
 /// largest one of which there is an amount.
 struct Tell<'a> {
     order: Order,
-    weights: Option<Terms<Temperature>>,
+    weights: Option<Terms<Temperature, false>>,
     all: Interval,
     keys: &'a mut [Vector],
     amounts: &'a mut [Vector],

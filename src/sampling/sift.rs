@@ -62,10 +62,16 @@ impl<W: Weigh> Kernel for Sift<'_, W> {
                 between.gather::<S, TOGETHER>(x, at, gathered);
                 at += TOGETHER * LANES;
             }
-            while let Some(x) = ahead.pair(s, f32::NEG_INFINITY) {
+            // What stands behind the end weighs nothing, and is not there to be gathered.
+            while let (Some(x), Some(mut weighed)) =
+                (ahead.pair(s, f32::NEG_INFINITY), ahead.pair(s, weights.nothing::<S>()))
+            {
                 ahead.put_pair::<S>(x);
                 let x = [ends.only(s, x[0]), ends.only(s, x[1])];
-                let masses = weights.weigh(s, x, below);
+                if !are_all {
+                    weighed = x;
+                }
+                let masses = weights.weigh(s, weighed, below);
                 (within, others) = (within + masses[0], others + masses[1]);
                 between.gather::<S, 2>(x, at, gathered);
                 at += 2 * LANES;

@@ -100,7 +100,7 @@ impl Engine {
             let rests = (0..cols).map(|i| rest(i).max(0.0));
             // Nothing is left of probabilities that are the same but for their rounding.
             let next = if rests.clone().any(|rest| rest > 0.0) {
-                pick(rests, unit(words[1])) as u32
+                pick(rests, unit(words[1])).0 as u32
             } else {
                 draw_from(p, unit(words[1]))?
             };
@@ -117,7 +117,7 @@ fn draw_from(probabilities: &[f32], uniform: f64) -> Result<u32, Error> {
     let masses = probabilities.iter().map(|&p| f64::from(p));
     let sum: f64 = masses.clone().sum();
     if sum > 0.0 && sum.is_finite() {
-        return Ok(pick(masses.map(|p| p.max(0.0)), uniform) as u32);
+        return Ok(pick(masses.map(|p| p.max(0.0)), uniform).0 as u32);
     }
     let (what, range) = ("the sum of a row of target probabilities", "above 0 and finite");
     Err(Error::OutOfRange { what, value: sum, range })

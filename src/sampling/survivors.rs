@@ -18,7 +18,7 @@
 use core::ops::Range;
 
 use crate::ops::normalizer::Shift;
-use crate::ops::temperature::{Temperature, Unit};
+use crate::ops::temperature::{Scale as _, Temperature, Unit};
 use crate::simd::isa::Machine;
 
 use super::interval::Interval;
@@ -44,6 +44,8 @@ pub struct Survivors<'a, 's> {
     are_weighed: bool,
     /// The largest logit.
     top: f32,
+    /// The largest magnitude of one in the row.
+    magnitude: f32,
     scale: Temperature,
 }
 
@@ -59,14 +61,14 @@ impl<'a, 's> Survivors<'a, 's> {
     pub fn new(machine: Machine, scores: Scores<'a>, scratch: &'s mut Scratch) -> Result<Self, Unfit> {
         let Scratch { parts, room, .. } = &mut *scratch;
         parts.begin(scores.len());
-        let (mut top, mut first) = (f32::NEG_INFINITY, 0);
+        let (mut top, mut magnitude, mut first) = (f32::NEG_INFINITY, 0.0_f32, 0);
         while first < scores.len() {
             let logits = scores.block(first..scores.len(), room);
-            let (max, has_nan) = machine.run(Top { first, logits, parts });
+            let (max, most, has_nan) = machine.run(Top { first, logits, parts });
             if has_nan {
                 return Err(Unfit::NotANumber);
             }
-            top = top.max(max);
+            (top, magnitude) = (top.max(max), magnitude.max(most));
             first += logits.len();
         }
         match top {
@@ -77,7 +79,7 @@ impl<'a, 's> Survivors<'a, 's> {
         let scale = Temperature::new(1.0);
         let set = Set::ALL;
         let mut survivors =
-            Self { machine, scores, scratch, set, are_few: false, are_weighed: false, top, scale };
+            Self { machine, scores, scratch, set, are_few: false, are_weighed: false, top, magnitude, scale };
         if scores.len() <= FEW {
             survivors.list();
         }
@@ -127,14 +129,14 @@ impl<'a, 's> Survivors<'a, 's> {
     }
 
     /// The same in floats, and in another unit.
-    pub fn terms(&self) -> Terms<Temperature> {
+    pub fn terms(&self) -> Terms<Temperature, false> {
         Terms { shift: Shift::new(self.top, self.scale), scale: self.scale }
     }
 
-    /// The same at temperature 1, in less time.
-    pub fn plain_terms(&self) -> Option<Terms<Unit>> {
-        let is_plain = self.scale.get() == 1.0;
-        is_plain.then(|| Terms { shift: Shift::new(self.top, Unit), scale: Unit })
+    /// The same in less time, where that is possible: of all tokens of an ordinary row at temperature 1.
+    pub fn plain_terms(&self) -> Option<Terms<Unit, true>> {
+        let is_plain = self.set == Set::ALL && self.scale.get() == 1.0 && Unit.is_plain(self.magnitude);
+        is_plain.then_some(Terms { shift: Shift::PLAIN, scale: Unit })
     }
 
     /// A read over some of the ids. What is gathered is in `found` afterwards.

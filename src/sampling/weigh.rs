@@ -1,11 +1,11 @@
 //! What logits weigh: in floats for many, in f64 where it decides; and sums over them.
 
-use crate::lanes::{Map, map};
+use crate::lanes::Map;
 use crate::math::exp_wide;
 use crate::ops::normalizer::{Shift, Term};
 use crate::ops::temperature::Scale;
 use crate::simd::{F32, F64, Kernel, LANES, Mask as _, Simd};
-use crate::span::{Read, Span, Write};
+use crate::span::{Read, Span};
 
 use super::interval::{Ends, Interval};
 
@@ -16,6 +16,11 @@ pub trait Weigh: Copy {
 
     /// What the relative error of a sum of weights is below, where it matters.
     const ERROR: f64 = 0.0;
+
+    /// A logit that weighs next to nothing, to stand behind the last.
+    fn nothing<S: Simd>(self) -> f32 {
+        f32::NEG_INFINITY
+    }
 
     /// The weights of some vectors, added lane by lane: of those above a logit, and of the others. -inf has none, or all but none.
     fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], below: S::F32) -> [S::F64; 2];
@@ -42,24 +47,29 @@ impl Weigh for Count {
     }
 }
 
-/// By the terms of a softmax.
+/// By the terms of a softmax; of logits that are all plain, as [segments](crate::ops::normalizer) are.
 #[derive(Clone, Copy)]
-pub struct Terms<C> {
+pub struct Terms<C, const PLAIN: bool> {
     pub shift: Shift,
     pub scale: C,
 }
 
-impl<C: Scale> Terms<C> {
-    /// The terms of some vectors; those of -inf are 0.
+impl<C: Scale, const PLAIN: bool> Terms<C, PLAIN> {
+    /// The terms of some vectors; those of -inf, which is not plain, are 0.
     #[inline(always)]
     pub fn of<S: Simd, const N: usize>(self, s: S, x: [S::F32; N]) -> [S::F32; N] {
-        Term::<S, C, false>::new(s, self.shift, self.scale).apply(s, x)
+        Term::<S, C, PLAIN>::new(s, self.shift, self.scale).apply(s, x)
     }
 }
 
-impl<C: Scale> Weigh for Terms<C> {
+impl<C: Scale, const PLAIN: bool> Weigh for Terms<C, PLAIN> {
     /// A term has 2 u at most, with `u = 2^-24`, and each of the three additions in floats 1 u more.
     const ERROR: f64 = 5.0 / (1 << 24) as f64;
+
+    #[inline(always)]
+    fn nothing<S: Simd>(self) -> f32 {
+        Term::<S, C, PLAIN>::nothing(self.shift, self.scale)
+    }
 
     #[inline(always)]
     fn weigh<S: Simd, const N: usize>(self, s: S, x: [S::F32; N], below: S::F32) -> [S::F64; 2] {
@@ -165,7 +175,7 @@ pub fn mass<S: Simd, W: Weigh>(s: S, logits: &[f32], weights: W) -> S::F64 {
         sum = sum + weights.weigh_all(s, x);
         rest.put::<S, TOGETHER>(x);
     }
-    while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
+    while let Some(x) = rest.pair(s, weights.nothing::<S>()) {
         sum = sum + weights.weigh_all(s, x);
         rest.put_pair::<S>(x);
     }
@@ -261,26 +271,11 @@ impl<W: Weigh> Kernel for Each<'_, W> {
             sum = sum + weights;
             *to = weights.to_array();
         }
-        let mut weights = self.weights.weigh_all(s, [s.load_partial(tail, f32::NEG_INFINITY)]).to_array();
+        let mut weights =
+            self.weights.weigh_all(s, [s.load_partial(tail, self.weights.nothing::<S>())]).to_array();
         weights[tail.len()..].fill(0.0);
         to_tail.copy_from_slice(&weights[..tail.len()]);
         (sum + s.load_f64(&weights)).reduce_add()
-    }
-}
-
-/// The same by the terms of a softmax, in place of the logits.
-pub struct EachTerm<'a, C> {
-    pub logits: &'a mut [f32],
-    pub weights: Terms<C>,
-}
-
-impl<C: Scale> Kernel for EachTerm<'_, C> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let term = Term::<S, C, false>::new(s, self.weights.shift, self.weights.scale);
-        map(s, &mut Write::in_place(self.logits), f32::NEG_INFINITY, term);
     }
 }
 
