@@ -147,8 +147,19 @@ impl<'a, 's> Survivors<'a, 's> {
         (inner, outer): (Interval, Interval),
         outside: bool,
     ) -> Swept {
+        self.scratch.found.len = 0;
+        self.sweep_on(ids, weights, (inner, outer), outside)
+    }
+
+    /// The same, with what was gathered before.
+    fn sweep_on<W: Weigh>(
+        &mut self,
+        ids: Range<usize>,
+        weights: W,
+        (inner, outer): (Interval, Interval),
+        outside: bool,
+    ) -> Swept {
         let Scratch { found, room, .. } = &mut *self.scratch;
-        found.len = 0;
         let (mut sum, machine) = (Swept::default(), self.machine);
         pieces(&self.scores, self.set, room, ids, |first, logits, all| {
             let (inner, outer, gathered) = (inner.and(all), outer.and(all), &mut *found);
@@ -237,10 +248,15 @@ impl<'a, 's> Survivors<'a, 's> {
 
     /// Lists the tokens that are left, if they are few.
     fn list(&mut self) {
-        self.sweep(self.ids(), Count, (Interval::NOTHING, Interval::NUMBERS), false);
-        if !self.scratch.found.is_exceeded() {
-            self.take_found();
+        self.scratch.found.len = 0;
+        for first in self.ids().step_by(2 * FEW) {
+            let ids = first..self.ids().end.min(first + 2 * FEW);
+            self.sweep_on(ids, Count, (Interval::NOTHING, Interval::NUMBERS), false);
+            if self.scratch.found.is_exceeded() {
+                return;
+            }
         }
+        self.take_found();
     }
 
     /// What was gathered is all that is left.
