@@ -275,14 +275,25 @@ pub fn zip<S: Simd, E: Element, const OTHERS: usize>(
     let (mut held, mut at) = (mem::take(span), 0);
     while let Some(x) = held.rest().front::<S, 2>(s) {
         let y = zip.apply(s, at, x, pairs(s, &mut others));
-        held.put::<S, 2>(y);
+        held.put::<S, 2>(one_nan(s, y));
         at += 2 * LANES;
     }
     if let Some(x) = held.rest().pair(s, fill) {
         let y = zip.apply(s, at, x, pairs(s, &mut others));
-        held.put_pair::<S>(y);
+        held.put_pair::<S>(one_nan(s, y));
     }
     *span = held;
+}
+
+/// The same, with one NaN for all: which of two operands' NaN a result takes over is up to the compiler, and the sign of a new
+/// one to the processor.
+#[inline(always)]
+fn one_nan<S: Simd, const N: usize>(s: S, mut lanes: [S::F32; N]) -> [S::F32; N] {
+    let nan = s.splat(f32::NAN);
+    for x in &mut lanes {
+        *x = x.equals(*x).select(*x, nan);
+    }
+    lanes
 }
 
 /// The next two vectors of each span, with zeros behind its end.

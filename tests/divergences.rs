@@ -108,6 +108,20 @@ fn divergences_of_named_rows_are_within_their_bounds() {
     }
 }
 
+/// Where the parts of the sum are so large that nothing is left of their difference but what rounding left.
+#[test]
+fn distributions_far_apart_have_a_large_divergence() {
+    let x = [0.5, -0.25, 0.0, 1.0, -3.0];
+    for engine in engines() {
+        for size in [1.0, 300.0, 999.0, 1e4, 1e6, 1e9, 1e12, 1e15, 1e17] {
+            let y = [0.3, -1.0, -0.1, 0.2, 0.7].map(|y| y * size as f32);
+            let (got, want) = (kl(engine, &x, &y, 1.0), reference::kl_divergence(&x, &y, 1.0));
+            let bound = 1.2e-6 * want + 2_f64.powi(-50) * size;
+            assert!((got - want).abs() <= bound, "{}, {size:e}: {got:e} {want:e}", engine.isa());
+        }
+    }
+}
+
 fn any_pair() -> impl Strategy<Value = Vec<(f32, f32)>> {
     let logit = || {
         prop_oneof![

@@ -1150,6 +1150,17 @@ fn verified_tokens_are_distributed_as_the_target() {
     assert_eq!(neither, Verified { accepted: 0, next: 1 });
 }
 
+/// Not even if the draft says that it has less than none.
+#[test]
+fn a_token_without_probability_is_not_verified() {
+    let (p, q) = ([0.0, 0.25, 0.75, 0.0, 0.5, 0.5], [-5.0, 0.25, 1.75]);
+    for n in 0..200 {
+        let verified = verify(&p, Some(&q), 3, &[2], Draw::counted(3, 0, n));
+        let row = &p[3 * verified.accepted..][..3];
+        assert!(row[verified.next as usize] > 0.0, "{verified:?}");
+    }
+}
+
 #[test]
 fn drafts_that_make_no_sense_are_refused() {
     let (p, q, draw) = ([0.25_f32; 12], [0.25_f32; 8], Draw::counted(1, 1, 1));

@@ -254,6 +254,46 @@ fn what_has_no_probability_has_no_gradient() {
     assert_eq!(out, [0.5, -0.5]);
 }
 
+/// Also where it comes of operands that are NaN themselves, or of infinities.
+#[test]
+fn a_gradient_that_is_no_number_is_the_one_nan() {
+    let (inf, nan) = (f32::INFINITY, f32::from_bits(0xffc0_1234));
+    for engine in engines() {
+        for g in [[nan, 1.0, 2.0], [inf, 1.0, -inf], [inf, -1.0, inf], [-inf, nan, 0.0]] {
+            let (p, y, mut got) = ([0.5, 0.25, 0.25], [-1.0, -2.0, nan], [7.0; 3]);
+            let rows = |x| Rows::new(x, 3).unwrap();
+            let is_one = |got: &[f32]| got.iter().all(|y| !y.is_nan() || y.to_bits() == f32::NAN.to_bits());
+            engine.softmax_backward(rows(&p), rows(&g), RowsMut::new(&mut got, 3).unwrap()).unwrap();
+            assert!(got.iter().any(|y| y.is_nan()) && is_one(&got), "{}: {got:?} of {g:?}", engine.isa());
+            engine.log_softmax_backward(rows(&y), rows(&g), RowsMut::new(&mut got, 3).unwrap()).unwrap();
+            assert!(got.iter().any(|y| y.is_nan()) && is_one(&got), "{}: {got:?} of {g:?}", engine.isa());
+            let options = CrossEntropy::default();
+            let out = RowsMut::new(&mut got, 3).unwrap();
+            engine.cross_entropy_gradient(rows(&g), &[1], &options, Reduction::Sum, out).unwrap();
+            assert!(got.iter().all(|y| y.is_nan()) && is_one(&got), "{}: {got:?} of {g:?}", engine.isa());
+        }
+    }
+}
+
+/// What is within the floats at the end is within them on the way.
+#[test]
+fn large_gradients_are_as_exact_as_small_ones() {
+    let (y, mut got) = ([f32::MIN, -0.5, 0.0], [7.0; 3]);
+    for engine in engines() {
+        for size in [1.0, 1e18, 1e19, 2e22, 1e37] {
+            let g = [2.0 * size, -size, 0.5 * size];
+            let rows = |x| Rows::new(x, 3).unwrap();
+            engine.log_softmax_backward(rows(&y), rows(&g), RowsMut::new(&mut got, 3).unwrap()).unwrap();
+            let mut want = [0.0; 3];
+            reference::log_softmax_backward(&y, &g, &mut want);
+            for (got, want) in got.iter().zip(want) {
+                let error = (f64::from(*got) - want).abs();
+                assert!(error < 1e-6 * f64::from(size), "{}, {size:e}: {got} {want}", engine.isa());
+            }
+        }
+    }
+}
+
 #[test]
 fn shapes_that_differ_are_named() {
     let (p, g, mut out) = ([0.0; 6], [0.0; 8], [7.0; 8]);

@@ -221,6 +221,23 @@ fn typical_keeps_what_sorting_keeps() {
     one_filter(Filter::Typical);
 }
 
+/// Masked tokens, and those that stand for none at the end of a row, have no part in the mean.
+#[test]
+fn typical_of_nearly_the_same_keeps_what_sorting_keeps() {
+    let mut chain = Chain::off();
+    (chain.order, chain.typical) = (vec![Filter::Typical], 0.4);
+    for engine in engines() {
+        for spread in [1e-30_f32, 1e-34, 1e-38, 1e-42] {
+            for masked in [0, 3, 5000] {
+                let mut x: Vec<f32> =
+                    [0.0, -1.0, -4.0, -9.0, -16.0].iter().map(|step| step * spread).collect();
+                x.extend(vec![f32::NEG_INFINITY; masked]);
+                assert_survivors(engine, &x, &chain, &format!("{spread:e}, {masked} masked"));
+            }
+        }
+    }
+}
+
 #[test]
 fn top_n_sigma_keeps_what_sorting_keeps() {
     one_filter(Filter::TopNSigma);

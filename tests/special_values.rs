@@ -215,6 +215,24 @@ fn the_ends_of_the_temperature() {
     }
 }
 
+/// Products of halves that are beyond the floats are no error of a quotient that is not.
+#[test]
+fn quotients_near_the_largest_float_are_floats() {
+    for engine in engines() {
+        for (x, temperature) in [(-2.06_f32, 6.064_371_338_089_224e-39), (-3.4e38, 1.000_01), (-1.7e38, 0.5)]
+        {
+            for part in 0..200 {
+                let x = [0.0, x * (1.0 - part as f32 * 1e-4)];
+                let want = f64::from(x[1]) / temperature;
+                let got = log_softmax(engine, &x, temperature)[1];
+                let error = logits::reference::ulp_error(got, want);
+                let promised = if engine.isa().is_fused() { 7.0 } else { 9.0 };
+                assert!(error <= promised, "{}: {x:?} at {temperature}: {got} {want}", engine.isa());
+            }
+        }
+    }
+}
+
 trait MapExp {
     fn map_exp(&self) -> Vec<f32>;
 }

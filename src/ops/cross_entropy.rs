@@ -150,6 +150,7 @@ impl Engine {
     /// | -inf where the target has no probability | as if it were absent |
     /// | -inf where it has some | +inf |
     /// | a target probability that is negative or NaN | NaN |
+    /// | several classes with a part in the loss, and logits so far apart that sums of distances are no floats | +inf |
     ///
     /// # Errors
     ///

@@ -33,7 +33,7 @@ pub enum Distribution<'a> {
     Logits(Rows<'a>),
     /// The same as logits: they are normalised once more, so that what their rounding has added does not count.
     LogProbabilities(Rows<'a>),
-    /// `p_i^(1/T)`, normalised, so that what their rounding has added does not count. None may be negative.
+    /// `p_i`, normalised, so that what their rounding has added does not count: about 1 they should add up to. None may be negative.
     Probabilities(Rows<'a>),
 }
 
@@ -80,7 +80,9 @@ impl Engine {
     /// `KL(P || Q) = sum_i p_i log(p_i / q_i)` of each pair of rows, in nats, and their sum.
     ///
     /// The error is below `1e-6` relative (`1.2e-6` without fused multiply-add), or `1e-12` absolute where that is more: also where P and
-    /// Q are nearly the same, and where their logits lie apart by thousands. Of a row with itself it is 0.
+    /// Q are nearly the same, and where their logits lie apart by thousands. From some thousands on there comes to that what the
+    /// differences of logits round by, `2^-50` of the largest `|x| / T`; and where `|log(p_i / q_i)|` is `1e18` or more the divergence may be
+    /// +inf. Of a row with itself it is 0.
     ///
     /// | rows with | divergence |
     /// |---|---|

@@ -303,13 +303,18 @@ impl<P: Side, Q: Side> Kl<'_, P, Q> {
         if divergence == f64::INFINITY {
             return Known { within: divergence, ..nothing };
         }
-        let lacking = (divergence + difference) / p.sum;
+        // Where the two are far apart the sum of both is what rounding has left of them, and nothing beside them.
+        let is_far = divergence > FAR * p.sum;
+        let lacking = if is_far { 0.0 } else { (divergence + difference) / p.sum };
         let logarithm = libm::log1p(lacking);
         // Twice what is below the last place of the quotient is not negative.
         let within = (divergence - p.sum * (lacking - logarithm)).max(0.0);
         Known { p, q, within, ratio: center + logarithm }
     }
 }
+
+/// From this divergence within a segment on its two parts need no correction: what `c` lacks, `1e-6` at most, adds the square of that.
+const FAR: f64 = 1e3;
 
 /// What an element adds.
 struct Elements<S: Simd, P, Q> {

@@ -196,8 +196,9 @@ impl Scale for Temperature {
 fn product_error<S: Simd>(s: S, a: S::F32, b: S::F32, product: S::F32) -> S::F32 {
     let ((a_hi, a_lo), (b_hi, b_lo)) = (halves(s, a), halves(s, b));
     let error = ((a_hi * b_hi - product) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo;
-    // Halves of numbers near the largest are not finite.
-    error.equals(error).select(error, s.splat(0.0))
+    // Halves of numbers near the largest are not finite, or their products are not.
+    let zero = s.splat(0.0);
+    (error - error).equals(zero).select(error, zero)
 }
 
 /// A float as two of 12 bits.

@@ -93,7 +93,8 @@ impl Engine {
                 continue;
             }
             let rest = |i: usize| match q {
-                Some(q) => f64::from(p[i]) - f64::from(q[i]),
+                // What is less than nothing leaves no more than there is.
+                Some(q) => f64::from(p[i]) - f64::from(q[i]).max(0.0),
                 None if i == token as usize => 0.0,
                 None => f64::from(p[i]),
             };

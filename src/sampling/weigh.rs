@@ -279,7 +279,8 @@ impl<W: Weigh> Kernel for Each<'_, W> {
     }
 }
 
-/// Sums over the logits in an interval: `sum_i w_i` and `sum_i w_i z_i` with the exponents `z` of [`Exact`].
+/// Sums over the logits in an interval: `sum_i w_i` and `sum_i w_i z_i` with the exponents `z` of [`Exact`], but for those from
+/// `e^-87` down, -inf and what is not in the interval among them: where all others are as good as the same, these would be the mean.
 pub struct Mean<'a> {
     pub logits: &'a [f32],
     pub weights: Exact,
@@ -293,10 +294,11 @@ impl Kernel for Mean<'_> {
     fn run<S: Simd>(self, s: S) -> [f64; 2] {
         let (mut rest, mut sums) = (Read::new(self.logits), [s.zero_f64(); 2]);
         let ends = Ends::new(s, self.all);
+        let (zero, least) = (s.zero_f64(), s.splat_f64(exp_wide::LEAST));
         while let Some(x) = rest.pair(s, f32::NEG_INFINITY) {
             for x in x {
                 let (z, weight) = self.weights.apply(s, ends.only(s, x));
-                sums = [sums[0] + weight, sums[1] + weight * z];
+                sums = [sums[0] + weight, sums[1] + z.select_equal(least, zero, weight * z)];
             }
             rest.put_pair::<S>(x);
         }
