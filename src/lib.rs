@@ -112,6 +112,10 @@ extern crate alloc;
 
 mod batch;
 mod caches;
+#[cfg(test)]
+#[path = "../tests/common/effort.rs"]
+#[expect(dead_code, reason = "the tests in `tests` use the rest")]
+mod effort;
 mod element;
 mod engine;
 mod error;
