@@ -51,7 +51,7 @@
 //! | gradients | see [there](Engine::cross_entropy_gradient) | |
 //! | [tokens](Engine::sample) that filters keep | those that sorting and summing in f64 keep, ties included | |
 //! | log-probabilities of tokens that were drawn | `4e-7` relative for the row, `1e-10` absolute for what is left | |
-//! | bits | the same on any thread count, batch size, row position, alignment, in place or not, and on every fused instruction set (by construction on NEON, not tested yet) | |
+//! | bits | the same on any thread count, batch size, row position, alignment, in place or not, and on every fused instruction set | |
 //!
 //! Errors are against the exact result. The bounds for any row are derived in the source of each operation, and tests try
 //! to break the first ones, to entropy, by hill climbing; those for rows as they occur are asserted on rows of 22 kinds (uniform,
@@ -77,8 +77,11 @@
 //! | nothing but -inf | NaN, or 0 with [`MaskedRows::Zeros`] | NaN, or -inf | -inf | NaN |
 //! | no elements | nothing to write | nothing to write | -inf | NaN |
 //!
-//! The NaN is always the same one. A bad row changes nothing about its neighbours. A program that flushes subnormal numbers
-//! to zero (FTZ, DAZ) gets 0 for probabilities below `2^-126`.
+//! The NaN is always the same one. A bad row changes nothing about its neighbours.
+//!
+//! A program that flushes subnormal numbers to zero (FTZ and DAZ on x86, FZ on Arm) gets 0 for results below `2^-126`, and those
+//! below `2^-101` may have another last place; everything else has the same bits. Each thread flushes on its own: where the caller does
+//! and the threads of the pool do not, such results are those of whoever computed them.
 //!
 //! # Instruction sets
 //!
@@ -92,9 +95,20 @@
 //! The free functions panic if lengths differ, as `copy_from_slice` does. No data make anything panic: what an [`Engine`]
 //! refuses it answers with an [`Error`], before anything is written.
 //!
+//! # Threads and signals
+//!
+//! Everything here is `Send` and `Sync`. Only batches of an [`Engine`] that is not [serial](Engine::serial) use other threads: those of
+//! the caller's rayon pool, or of the global one, which rayon starts for the first of them. A child of `fork` has none of them, and
+//! has to be serial.
+//!
+//! No signal is used, and none is caught. A serial operation allocates nothing, waits for nothing and leaves nothing behind, so
+//! that a signal handler may call it; but not [sampling](Engine::sample) and its kin, which have memory that each thread keeps: they panic in a
+//! handler that interrupts them.
+//!
 //! # Features
 //!
-//! - `std` (default): detection at run time. Without it the crate is `no_std` with `alloc`, and uses what it is compiled for.
+//! - `std` (default): detection at run time. Without it the crate is `no_std` with `alloc`, and uses what it is compiled for;
+//!   samplers take up to 192 KiB of the stack then.
 //! - `rayon` (default): batches over threads. Without it the interface is the same, on one thread.
 //! - `rand`: [draws](Draw) by the generators of that crate.
 //!
@@ -112,6 +126,10 @@ extern crate alloc;
 
 mod batch;
 mod caches;
+#[cfg(test)]
+#[path = "../tests/common/effort.rs"]
+#[expect(dead_code, reason = "the tests in `tests` use the rest")]
+mod effort;
 mod element;
 mod engine;
 mod error;

@@ -1,10 +1,14 @@
 //! Serial paths do not allocate: counted from the first call of the process on.
 
+#[path = "common/effort.rs"]
+mod effort;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use effort::effort;
 use logits::{
     Candidate, Classes, CrossEntropy, Draw, Engine, History, Isa, Reduction, RowLoss, RowPart, RowStatistics,
     Rows, RowsMut, Sampler, Softmax, Statistics, Token,
@@ -33,7 +37,8 @@ static COUNTING: Counting = Counting;
 
 /// The only test of this file: others would be counted too. It has no harness around it that might allocate meanwhile.
 fn main() {
-    let (x, mut y) = (vec![0.25; 300_000], vec![0.0; 300_000]);
+    let long = effort(300_000);
+    let (x, mut y) = (vec![0.25; long], vec![0.0; long]);
     let (x, y) = (&x[..], &mut y[..]);
     let mut new = [MaybeUninit::uninit(); 1000];
     let mut sums = [0.0; 300];
@@ -55,7 +60,7 @@ fn main() {
     black_box(logits::entropy(x));
     for isa in Isa::available() {
         let engine = Engine::new().with_isa(isa).unwrap().serial();
-        for cols in [1, 7, 1000, 5000, 300_000] {
+        for cols in [1, 7, 1000, 5000, long] {
             let rows = Rows::new(x, cols).unwrap_or_else(|_| Rows::new(&x[..7 * 1000], cols).unwrap());
             let len = rows.rows() * cols;
             for temperature in [1.0, 0.5, 0.0] {

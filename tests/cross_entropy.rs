@@ -85,7 +85,7 @@ fn relative_error(got: f64, want: f64) -> f64 {
 fn losses_of_named_rows_are_within_the_derived_bound() {
     for engine in engines() {
         let mut most = 0.0_f64;
-        for len in LENGTHS.into_iter().chain([70_001]) {
+        for len in lengths(&[70_001]) {
             if len > 9000 && engine.isa() == logits::Isa::Scalar {
                 continue;
             }
@@ -208,7 +208,7 @@ fn any_logit() -> impl Strategy<Value = f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+    #![proptest_config(random_cases(500))]
 
     /// A batch of any size gives what its rows give alone, on one thread or several and on every fused instruction set.
     #[test]
@@ -270,8 +270,8 @@ fn threads_do_not_show() {
             out
         };
         let want = run(Engine::new().serial());
-        for threads in 1..=5 {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for pool in pools(1..=5) {
+            let threads = pool.current_num_threads();
             assert_eq!(pool.install(|| run(Engine::new())), want, "{threads} threads, cap {softcap:?}");
         }
     }

@@ -66,7 +66,7 @@ fn the_table_says_the_same() {
 fn divergences_of_named_rows_are_within_their_bounds() {
     for engine in engines() {
         let mut most = [0.0_f64; 2];
-        for len in LENGTHS.into_iter().chain([100_001]) {
+        for len in lengths(&[100_001]) {
             if len > 1000 && engine.isa() == Isa::Scalar {
                 continue;
             }
@@ -134,7 +134,7 @@ fn any_pair() -> impl Strategy<Value = Vec<(f32, f32)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+    #![proptest_config(random_cases(500))]
 
     #[test]
     fn any_two_rows_are_within_the_bounds(pairs in any_pair(), masked in any::<bool>(), beta in 0.01..0.99_f64) {
@@ -179,8 +179,8 @@ fn a_batch_is_its_rows_in_any_form() {
             kl.iter().chain(&js).map(|x| x.to_bits()).collect::<Vec<_>>()
         };
         let want = run(Engine::new().serial());
-        for threads in 1..=4 {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for pool in pools(1..=4) {
+            let threads = pool.current_num_threads();
             assert!(pool.install(|| run(Engine::new())) == want, "{rows} x {cols}, {threads} threads");
         }
         let value = |i: usize| f64::from_bits(want[i]);

@@ -337,8 +337,8 @@ fn gradients_have_the_same_bits_everywhere() {
             assert_eq!(run(engine), want, "{}", engine.isa());
             assert_eq!(run(engine.stream_from(0)), want, "{}, streamed", engine.isa());
         }
-        for threads in 1..=4 {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for pool in pools(1..=4) {
+            let threads = pool.current_num_threads();
             assert!(pool.install(|| run(Engine::new())) == want, "{threads} threads");
         }
     }

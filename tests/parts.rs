@@ -98,8 +98,8 @@ fn a_batch_is_its_rows() {
         let run = |out: &mut [RowPart]| engine.parts(view, 1000, 0.9, out).unwrap();
         let want: Vec<_> =
             (0..rows).map(|row| part(engine.serial(), view.row(row), 1000, 0.9).to_bytes()).collect();
-        for threads in 1..=4 {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for pool in pools(1..=4) {
+            let threads = pool.current_num_threads();
             let mut out = vec![RowPart::default(); rows];
             pool.install(|| run(&mut out));
             let got: Vec<_> = out.iter().map(RowPart::to_bytes).collect();
@@ -136,7 +136,7 @@ fn as_a_tree(parts: &[RowPart]) -> RowPart {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
+    #![proptest_config(random_cases(600))]
 
     #[test]
     fn any_split_of_any_row_is_within_the_bounds(

@@ -183,7 +183,7 @@ fn assert_survivors_of(engine: Engine, x: &[f32], sampler: &Sampler, chain: &Cha
 fn one_filter(filter: Filter) {
     let mut random = Random(filter as u64 + 1);
     let engines: Vec<Engine> = engines().collect();
-    for case in 0..CASES {
+    for case in 0..effort(CASES) {
         let len = any_len(&mut random);
         let x = any_row(&mut random, len);
         let mut chain = Chain::off();
@@ -257,7 +257,7 @@ fn mirostat_keeps_what_sorting_keeps() {
 fn any_order_keeps_what_sorting_keeps() {
     let mut random = Random(99);
     let engines: Vec<Engine> = engines().collect();
-    for case in 0..CASES {
+    for case in 0..effort(CASES) {
         let len = any_len(&mut random);
         let x = any_row(&mut random, len);
         let mut chain = Chain::off();
@@ -275,7 +275,7 @@ fn any_order_keeps_what_sorting_keeps() {
 fn a_preset(preset: Preset, order: &[Filter]) {
     let mut random = Random(preset as u64 + 7);
     let engines: Vec<Engine> = engines().collect();
-    for case in 0..CASES {
+    for case in 0..effort(CASES) {
         let len = any_len(&mut random);
         let x = any_row(&mut random, len);
         let mut chain = Chain::off();

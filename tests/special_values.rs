@@ -20,7 +20,7 @@ const AROUND: [usize; 9] = [1, 2, 15, 16, 17, 130, 4095, 4097, 8200];
 
 /// Places in a row worth a special value: all of a short one, some of a long one.
 fn places(len: usize) -> impl Iterator<Item = usize> {
-    let step = if len <= 130 { 1 } else { 61 };
+    let step = if len <= 130 { 1 } else { 61 * one_of() };
     (0..len).step_by(step).chain([len - 1, len.min(4096) - 1, 4096.min(len - 1)])
 }
 

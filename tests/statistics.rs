@@ -79,7 +79,7 @@ fn expected_value_error(engine: Engine, x: &[f32], values: &[f32], temperature: 
 fn moments_of_named_rows_are_within_their_bounds() {
     for engine in engines() {
         let (mut varentropies, mut values) = (0.0_f64, 0.0_f64);
-        for len in LENGTHS.into_iter().chain([262_145]) {
+        for len in lengths(&[262_145]) {
             if len > 9000 && engine.isa() == Isa::Scalar {
                 continue;
             }
@@ -145,7 +145,7 @@ fn close(got: f64, want: f64, relative: f64, absolute: f64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
+    #![proptest_config(random_cases(600))]
 
     #[test]
     fn any_row_tells_what_sorting_tells(
@@ -217,8 +217,8 @@ fn a_batch_is_its_rows() {
             format!("{out:?} {top:?}")
         };
         let want = run(Engine::new().serial(), 0, rows);
-        for threads in 1..=4 {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for pool in pools(1..=4) {
+            let threads = pool.current_num_threads();
             assert!(
                 pool.install(|| run(Engine::new(), 0, rows)) == want,
                 "{rows} x {cols}, {threads} threads"

@@ -20,6 +20,9 @@ pub struct Scratch {
     pub room: Room,
 }
 
+// The documentation of the feature `std` says how much of a stack it takes without.
+const _: () = assert!(size_of::<Scratch>() <= 192 << 10);
+
 impl Scratch {
     // Nothing but zeros, which a program need not have in its file.
     const NEW: Self = Self {

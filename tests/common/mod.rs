@@ -1,7 +1,12 @@
 //! What the tests of this folder share: rows with names, and every form of every operation.
 #![allow(dead_code, reason = "each test uses a part")]
 
+mod effort;
+
+pub use effort::*;
 use logits::{Engine, Isa, Rows, RowsMut, Softmax, reference};
+use proptest::test_runner::Config;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Elements of a segment, which the library does not tell.
 pub const SEGMENT: usize = 4096;
@@ -11,6 +16,22 @@ pub const LENGTHS: [usize; 26] = [
     1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 255, 1000, 4095, 4096, 4097, 8191, 8192,
     8193, 12287, 12288,
 ];
+
+/// These, and longer ones where the CPU is not emulated.
+pub fn lengths(longer: &[usize]) -> impl Iterator<Item = usize> {
+    LENGTHS.into_iter().chain(longer.iter().copied().filter(|_| !is_emulated()))
+}
+
+/// So many random cases, as far as [`effort`] goes.
+pub fn random_cases(cases: usize) -> Config {
+    Config { failure_persistence: None, ..Config::with_cases(effort(cases) as u32) }
+}
+
+/// Pools of so many threads each; none where there are no threads.
+pub fn pools(threads: impl IntoIterator<Item = usize>) -> impl Iterator<Item = ThreadPool> {
+    let threads = threads.into_iter().filter(|_| !cfg!(target_family = "wasm"));
+    threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+}
 
 /// Uniform numbers from a counter (SplitMix64): the same on every run.
 #[derive(Clone)]

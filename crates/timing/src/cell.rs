@@ -66,7 +66,9 @@ impl FromStr for Shape {
         let parsed =
             text.split_once(['x', 'X']).and_then(|(rows, cols)| Some((number(rows)?, number(cols)?)));
         match parsed {
-            Some((rows, cols)) if rows.checked_mul(cols).is_some_and(|elements| elements <= 1 << 32) => {
+            Some((rows, cols))
+                if rows.checked_mul(cols).is_some_and(|elements| elements as u64 <= 1 << 32) =>
+            {
                 Ok(Self { rows, cols })
             }
             Some(_) => Err("the buffers would take more than 32 GiB".into()),
