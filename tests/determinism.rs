@@ -53,7 +53,7 @@ const HASH: u64 = 0x2194_072f_df0f_a68e;
 
 #[test]
 fn one_hash_for_all_instruction_sets_and_threads() {
-    let pools: Vec<_> = pools([1, 2, 3, 8]).collect();
+    let pools: Vec<_> = pools(if is_emulated() { &[3][..] } else { &[1, 2, 3, 8] }.iter().copied()).collect();
     for isa in tested().into_iter().filter(|isa| isa.is_fused()) {
         let engine = Engine::new().with_isa(isa).unwrap();
         let all =

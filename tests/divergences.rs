@@ -75,6 +75,9 @@ fn divergences_of_named_rows_are_within_their_bounds() {
                 assert_eq!(js(engine, &x, &x, 0.5, 0.7), 0.0, "{}: {name}, {len}", engine.isa());
                 let mut random = Random(len as u64);
                 for (i, noise) in [10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6].into_iter().enumerate() {
+                    if i % 4 > 1 && is_emulated() {
+                        continue;
+                    }
                     let offset = if i % 2 == 0 { 0.0 } else { 3000.0 };
                     let y: Vec<f32> = x.iter().map(|&x| x + random.uniform(-noise, noise) + offset).collect();
                     let temperature = [1.0, 0.7, 3.0][i % 3];

@@ -23,9 +23,10 @@ impl Set {
     pub fn parts(self, ids: Range<usize>) -> impl Iterator<Item = (Range<usize>, Interval)> {
         let mut cuts = [
             ids.start,
-            self.low_through as usize + 1,
+            // Of 32 bits, where there is none behind the last id.
+            (self.low_through as usize).saturating_add(1),
             self.high_from as usize,
-            self.high_through as usize + 1,
+            (self.high_through as usize).saturating_add(1),
             ids.end,
         ];
         for cut in &mut cuts {

@@ -10,12 +10,11 @@ const wasi = new WASI({
   preopens: { "/": "/" },
   returnOnExit: true,
 });
-// Rust's standard library asks for these, and Debian's C library for WASI is older than that. Nothing calls them where no
-// thread has begun.
-const noThread = () => {
-  throw new Error("there are no threads");
-};
-const env = { pthread_join: noThread, pthread_detach: noThread };
 const module = await WebAssembly.compile(await readFile(program));
+// Rust's standard library asks for functions of threads that Debian's C library for WASI, which is older, does not have. No thread can
+// be created, which is error 58 (not supported), and with all others nothing is to be done.
+const NOT_SUPPORTED = 58;
+const threads = WebAssembly.Module.imports(module).filter(({ module, name }) => module === "env" && name.startsWith("pthread_"));
+const env = Object.fromEntries(threads.map(({ name }) => [name, () => (name === "pthread_create" ? NOT_SUPPORTED : 0)]));
 const instance = await WebAssembly.instantiate(module, { ...wasi.getImportObject(), env });
 process.exitCode = wasi.start(instance);
