@@ -277,6 +277,24 @@ fn threads_do_not_show() {
     }
 }
 
+/// Also where it comes of a target that is none.
+#[test]
+fn a_loss_that_is_no_number_is_the_one_nan() {
+    let x = [1.0, 2.0, f32::NEG_INFINITY];
+    for engine in engines() {
+        for q in
+            [[f32::NAN, 0.5, 0.5], [-0.5, 1.0, 0.5], [f32::INFINITY, -1.0, 0.0], [-1.0, 0.5, f32::INFINITY]]
+        {
+            let (x, q, mut out) =
+                (Rows::new(&x, 3).unwrap(), Rows::new(&q, 3).unwrap(), [RowLoss::default()]);
+            let loss = engine.cross_entropy(x, q, &mut out).unwrap();
+            for value in [out[0].loss, loss.sum] {
+                assert!(!value.is_nan() || value.to_bits() == f64::NAN.to_bits(), "{}", engine.isa());
+            }
+        }
+    }
+}
+
 #[test]
 fn every_integer_is_a_class() {
     let x = [0.0, 1.0, 2.0, 5.0, 6.0, 7.0];

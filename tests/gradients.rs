@@ -294,6 +294,22 @@ fn large_gradients_are_as_exact_as_small_ones() {
     }
 }
 
+/// Down to the least of all floats.
+#[test]
+fn small_probabilities_have_gradients() {
+    let (y, g) = ([-87.0, -88.5, -95.0, -102.0, -0.1], [0.0, 0.0, 0.0, 0.0, 1000.0]);
+    for engine in engines() {
+        let (mut got, mut want) = ([7.0; 5], [0.0; 5]);
+        let rows = |x| Rows::new(x, 5).unwrap();
+        engine.log_softmax_backward(rows(&y), rows(&g), RowsMut::new(&mut got, 5).unwrap()).unwrap();
+        reference::log_softmax_backward(&y, &g, &mut want);
+        for (got, want) in got.iter().zip(want) {
+            let error = (f64::from(*got) - want).abs();
+            assert!(error <= 2e-7 * want.abs() + 2_f64.powi(-149), "{}: {got:e} {want:e}", engine.isa());
+        }
+    }
+}
+
 #[test]
 fn shapes_that_differ_are_named() {
     let (p, g, mut out) = ([0.0; 6], [0.0; 8], [7.0; 8]);

@@ -73,7 +73,7 @@ impl Engine {
     /// something with respect to `y`.
     ///
     /// The gradient of `log_softmax(x / T)` is this one divided by `T`. The error is below `3 * 2^-24` of `exp(y_i) |sum_j
-    /// g_j|` plus `2^-24` of the result.
+    /// g_j|` plus `2^-24` of the result; what is below `2^-150` counts as no probability.
     ///
     /// # Errors
     ///
@@ -253,8 +253,8 @@ struct Spread<S: Simd> {
 impl<S: Simd> Spread<S> {
     #[inline(always)]
     fn new(s: S, sum: f64) -> Self {
-        // Log-probabilities are 0 at most.
-        let shift = Shift::PLAIN;
+        // Log-probabilities are 0 at most, and the least of those that are floats have terms that are none of the least.
+        let shift = Shift { center: 0.0, exponent: 0.0 };
         Self { term: Term::new(s, shift, Unit), factor: AnyFactor::new(s, sum * shift.unit()) }
     }
 }

@@ -258,7 +258,7 @@ impl OfRows<'_> {
         if losses.z_loss != 0.0 {
             loss += losses.z_loss * logsumexp * logsumexp;
         }
-        let loss = if rest.is_nan() { f64::NAN } else { loss };
+        let loss = if rest.is_nan() || loss.is_nan() { f64::NAN } else { loss };
         RowLoss { loss, weight: losses.weight_of(target), logsumexp }
     }
 }

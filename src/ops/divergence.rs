@@ -81,8 +81,8 @@ impl Engine {
     ///
     /// The error is below `1e-6` relative (`1.2e-6` without fused multiply-add), or `1e-12` absolute where that is more: also where P and
     /// Q are nearly the same, and where their logits lie apart by thousands. From some thousands on there comes to that what the
-    /// differences of logits round by, `2^-50` of the largest `|x| / T`; and where `|log(p_i / q_i)|` is `1e18` or more the divergence may be
-    /// +inf. Of a row with itself it is 0.
+    /// differences of logits round by, `2^-50` of the largest `|x| / T`; and where `|x| / T` is `1e18` or more nothing is promised, not even the
+    /// same bits. Of a row with itself it is 0.
     ///
     /// | rows with | divergence |
     /// |---|---|

@@ -198,7 +198,7 @@ fn product_error<S: Simd>(s: S, a: S::F32, b: S::F32, product: S::F32) -> S::F32
     let error = ((a_hi * b_hi - product) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo;
     // Halves of numbers near the largest are not finite, or their products are not.
     let zero = s.splat(0.0);
-    (error - error).equals(zero).select(error, zero)
+    (error * zero).equals(zero).select(error, zero)
 }
 
 /// A float as two of 12 bits.

@@ -256,6 +256,36 @@ fn other_element_types_and_orders_are_refused() {
     place.run("softmax x.npy -o y.npy").says(1, &["logits: x.npy: the header is corrupt"]);
 }
 
+/// What a parser would take ages for, or gigabytes, or a product that is no number.
+#[test]
+fn headers_of_ill_will_are_refused() {
+    let place = Place::new();
+    let says = |file: &[u8], part: &str| {
+        place.write("x.npy", file);
+        place.run("softmax x.npy -o y.npy").says(1, &["logits: x.npy: cannot read the .npy header: ", part]);
+        place.run_with_input("softmax - -o y.npy", file).says(1, &["logits: standard input: ", part]);
+    };
+    for bracket in ["[", "{", "("] {
+        says(&npy_with_header(&bracket.repeat(40), &[]), "brackets within brackets");
+    }
+    let four_gigabytes = [b"\x93NUMPY\x02\x00", &u32::MAX.to_le_bytes()[..], b"{'descr': '<f4'"].concat();
+    says(&four_gigabytes, "4294967295 bytes");
+    let axes = |shape| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    says(&npy_with_header(&axes("(4294967296, 4294967296)"), &[]), "4294967296 is too large for an axis");
+    says(&npy_with_header(&axes("(99999999999999999999,)"), &[]), "99999999999999999999");
+    says(&npy_with_header(&axes("(0x10,)"), &[]), "0x10");
+    says(&npy_with_header("{'descr: 3}", &[]), "string without an end");
+    // Where there are no rows their length has to be one nevertheless.
+    place.write("x.npy", npy_with_header(&axes("(0, 9223372036854775808)"), &[]));
+    place.run("softmax x.npy -o y.npy").says(1, &["logits: x.npy: the header is corrupt"]);
+    // Records are told from that.
+    place.write(
+        "x.npy",
+        npy_with_header(&axes("(1,)").replace("'<f4'", "[('a', [('b', '<f4', (2,))])]"), &[0; 8]),
+    );
+    place.run("softmax x.npy -o y.npy").says(1, &["logits: x.npy: the element type is [('a', "]);
+}
+
 #[test]
 fn what_is_no_array_file_is_refused() {
     let place = Place::new();

@@ -250,7 +250,7 @@ impl Array {
 
     /// Rows that make a block of reasonable size.
     pub fn rows_per_block(&self) -> usize {
-        (BLOCK_BYTES / (self.cols * 4).max(1)).max(1)
+        (BLOCK_BYTES / 4 / self.cols.max(1)).max(1)
     }
 
     /// Replaces `block` by the next `rows` rows, or as many as are left. No rows left: an empty block.
@@ -318,9 +318,9 @@ impl<T: ElementType> Array<T> {
             ),
         };
         let rows = axes.iter().try_fold(1_usize, |product, &axis| product.checked_mul(axis));
-        let bytes = rows
-            .and_then(|rows| rows.checked_mul(cols))
-            .and_then(|elements| elements.checked_mul(element_type.number().bytes()));
+        // A row must have a length even where there is none.
+        let bytes_per_row = cols.checked_mul(element_type.number().bytes());
+        let bytes = rows.zip(bytes_per_row).and_then(|(rows, bytes)| rows.checked_mul(bytes));
         let (Some(rows), Some(bytes)) = (rows, bytes) else {
             bail!("the header is corrupt: shape {} is larger than any file", Shape(&shape));
         };
