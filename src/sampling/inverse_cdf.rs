@@ -2,11 +2,10 @@
 
 use crate::simd::LANES;
 
-use super::interval::Interval;
 use super::places::FEW;
 use super::scratch::Scratch;
 use super::survivors::Survivors;
-use super::weigh::{Count, Each, Weigh};
+use super::weigh::{Each, Weigh};
 
 impl Survivors<'_, '_> {
     /// The token up to which there is more than a part `uniform` of the mass, in the order of the ids.
@@ -39,7 +38,7 @@ impl Survivors<'_, '_> {
             size = ids.len().div_ceil(parts).next_multiple_of(LANES);
             self.weigh_parts_of(ids.clone(), size, weights);
         }
-        self.sweep(ids, Count, (Interval::NOTHING, Interval::NUMBERS), false);
+        self.gather(ids);
         let Scratch { found, weights: out, .. } = self.scratch();
         let out = &mut out[..found.len];
         machine.run(Each { logits: found.logits(), weights, out });

@@ -147,19 +147,8 @@ impl<'a, 's> Survivors<'a, 's> {
         (inner, outer): (Interval, Interval),
         outside: bool,
     ) -> Swept {
-        self.scratch.found.len = 0;
-        self.sweep_on(ids, weights, (inner, outer), outside)
-    }
-
-    /// The same, with what was gathered before.
-    fn sweep_on<W: Weigh>(
-        &mut self,
-        ids: Range<usize>,
-        weights: W,
-        (inner, outer): (Interval, Interval),
-        outside: bool,
-    ) -> Swept {
         let Scratch { found, room, .. } = &mut *self.scratch;
+        found.len = 0;
         let (mut sum, machine) = (Swept::default(), self.machine);
         pieces(&self.scores, self.set, room, ids, |first, logits, all| {
             let (inner, outer, gathered) = (inner.and(all), outer.and(all), &mut *found);
@@ -185,6 +174,12 @@ impl<'a, 's> Survivors<'a, 's> {
             sum.others += sifted.others;
         });
         sum
+    }
+
+    /// Gathers what is left of some ids, and says whether it is too much.
+    pub fn gather(&mut self, ids: Range<usize>) -> bool {
+        self.sweep(ids, Count, (Interval::NOTHING, Interval::NUMBERS), false);
+        self.scratch.found.is_exceeded()
     }
 
     /// Gathers the listed tokens with some logits: with their places in the list.
@@ -248,13 +243,10 @@ impl<'a, 's> Survivors<'a, 's> {
 
     /// Lists the tokens that are left, if they are few.
     fn list(&mut self) {
-        self.scratch.found.len = 0;
-        for first in self.ids().step_by(2 * FEW) {
-            let ids = first..self.ids().end.min(first + 2 * FEW);
-            self.sweep_on(ids, Count, (Interval::NOTHING, Interval::NUMBERS), false);
-            if self.scratch.found.is_exceeded() {
-                return;
-            }
+        let len = self.ids().end;
+        // Where there are too many the start of a long row says so, as a rule.
+        if len > 8 * FEW && self.gather(0..2 * FEW) || self.gather(0..len) {
+            return;
         }
         self.take_found();
     }
