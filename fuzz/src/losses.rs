@@ -334,7 +334,8 @@ fn judge_gradient(
             Some(_) => slope_at(f64::from(x[i]) / cap),
             None => 1.0,
         };
-        let k = mass + from_square;
+        // Beside a mass a square may be less than its last place, and what is left of it all the same.
+        let (k, lacking) = (mass + from_square, (mass - b[i]) + from_square);
         // `1 - p` where that cancels, from the others.
         let others = if Some(i) == target && p > 0.5 {
             let others = logs.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, log)| log.exp());
@@ -343,7 +344,7 @@ fn judge_gradient(
             None
         };
         let plain = match others {
-            Some(others) => (k - b[i]) * p - b[i] * others,
+            Some(others) => lacking * p - b[i] * others,
             None => k * p - b[i],
         };
         let want = part * slope * plain;
@@ -351,7 +352,7 @@ fn judge_gradient(
             continue; // It may be no float.
         }
         let parts = match others {
-            Some(others) => ((k - b[i]) * p).abs() + b[i] * others,
+            Some(others) => (lacking * p).abs() + b[i] * others,
             None => k.abs() * p + b[i],
         };
         // 7 ULP are 14 u at most; weights and probabilities of targets are two products and a sum more.

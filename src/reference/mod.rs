@@ -228,7 +228,12 @@ pub fn log_softmax_backward(y: &[f32], g: &[f32], out: &mut [f64]) {
 /// If lengths differ.
 #[must_use]
 pub fn kl_divergence(x: &[f32], y: &[f32], temperature: f64) -> f64 {
-    pairs(x, y, temperature, |p, q, d| if p == 0.0 { q } else { p * phi(d) })
+    pairs(x, y, temperature, |p, q, d| match d {
+        _ if p == 0.0 => q,
+        // exp(d) may be infinite.
+        700.0.. => q - p - p * d,
+        _ => p * phi(d),
+    })
 }
 
 /// The weighted Jensen-Shannon divergence `b KL(P || M) + (1 - b) KL(Q || M)`, with `M = b P + (1 - b) Q` and `0 < b < 1`.
