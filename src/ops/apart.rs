@@ -131,7 +131,7 @@ impl Sums {
     ) {
         if segments.iter().all(|segment| segment.rest().len() <= SHORT) {
             for (i, known) in known.iter_mut().enumerate() {
-                *known.as_mut() = Apart::<1>::of(s, &segments[i..=i], scale).get(0);
+                *known.as_mut() = Apart::<1>::of(s, &segments[i..=i], scale, &mut ()).get(0);
             }
             return;
         }
@@ -244,9 +244,14 @@ impl<const N: usize> Apart<N> {
     /// Reads up to `N` short segments, and sets their maxima apart.
     ///
     /// What is folded over lanes is folded for all segments at once: three times in a row, one behind the other, a segment
-    /// would wait for it.
+    /// would wait for it. Beside that, what else is wanted of their terms is learnt.
     #[inline(always)]
-    pub fn of<S: Simd, E: Element, C: Scale>(s: S, segments: &[impl Span<E>], scale: C) -> Self {
+    pub fn of<S: Simd, E: Element, C: Scale>(
+        s: S,
+        segments: &[impl Span<E>],
+        scale: C,
+        beside: &mut impl Beside<S, C>,
+    ) -> Self {
         let (mut maxima, mut degenerate) = ([[f32::NEG_INFINITY; LANES]; N], [None; N]);
         let mut magnitude = s.splat(0.0);
         for (max, segment) in maxima.iter_mut().zip(segments) {
@@ -263,7 +268,7 @@ impl<const N: usize> Apart<N> {
             let term = Term::<S, C, true>::new(s, Shift::PLAIN, scale);
             let fill = Term::<S, C, true>::nothing(Shift::PLAIN, scale);
             for (i, segment) in segments.iter().enumerate() {
-                (halves[i], counts[i]) = others(s, segment.rest(), fill, term, maxima[i]);
+                (halves[i], counts[i]) = beside.others(s, i, segment.rest(), fill, term, maxima[i]);
             }
             term.apply(s, [max])
         } else {
@@ -277,7 +282,8 @@ impl<const N: usize> Apart<N> {
                     }
                 }
                 let term = Term::<S, C, false>::new(s, shifts.get(i), scale);
-                (halves[i], counts[i]) = others(s, segment.rest(), f32::NEG_INFINITY, term, maxima[i]);
+                let fill = Term::<S, C, false>::nothing(shifts.get(i), scale);
+                (halves[i], counts[i]) = beside.others(s, i, segment.rest(), fill, term, maxima[i]);
             }
             Term::<S, C, false>::each(s, &shifts, scale).apply(s, [max])
         };
@@ -349,28 +355,56 @@ impl NarrowSums {
     }
 }
 
-/// The sum of the terms of a short row that are not its maximum, halved, and how often the maximum is there.
-#[inline(always)]
-fn others<S: Simd, E: Element>(
-    s: S,
-    mut row: Read<'_, E>,
-    fill: f32,
-    term: impl Map<S>,
-    max: f32,
-) -> ([f64; HALF], f64) {
-    let others = Others { term, max: s.splat(max) };
-    let (mut terms, mut found) = ([s.splat(0.0); SHORT / LANES], 0_u64);
-    for pair in terms.as_chunks_mut::<2>().0 {
-        let Some(x) = row.pair(s, fill) else { break };
-        for x in x {
-            found = found << LANES | u64::from(x.equals(others.max).bits());
+/// What is learnt of the terms of short rows.
+pub trait Beside<S: Simd, C: Scale> {
+    /// The sum of the terms of the row `i` that are not its maximum, halved, and how often the maximum is there.
+    fn others<E: Element, const PLAIN: bool>(
+        &mut self,
+        s: S,
+        i: usize,
+        row: Read<'_, E>,
+        fill: f32,
+        term: Term<S, C, PLAIN>,
+        max: f32,
+    ) -> ([f64; HALF], f64);
+}
+
+/// Nothing else.
+impl<S: Simd, C: Scale> Beside<S, C> for () {
+    #[inline(always)]
+    fn others<E: Element, const PLAIN: bool>(
+        &mut self,
+        s: S,
+        _: usize,
+        mut row: Read<'_, E>,
+        fill: f32,
+        term: Term<S, C, PLAIN>,
+        max: f32,
+    ) -> ([f64; HALF], f64) {
+        let others = Others { term, max: s.splat(max) };
+        let (mut terms, mut found) = ([s.splat(0.0); SHORT / LANES], 0_u64);
+        for pair in terms.as_chunks_mut::<2>().0 {
+            let Some(x) = row.pair(s, fill) else { break };
+            found = found << (2 * LANES) | places(x, others.max);
+            *pair = others.apply(s, x);
+            row.put_pair::<S>(*pair);
         }
-        *pair = others.apply(s, x);
-        row.put_pair::<S>(*pair);
+        (halved(s, terms), f64::from(found.count_ones()))
     }
+}
+
+/// Where these are in two vectors, a bit each.
+#[inline(always)]
+pub fn places<V: F32>(x: [V; 2], value: V) -> u64 {
+    u64::from(x[0].equals(value).bits()) << LANES | u64::from(x[1].equals(value).bits())
+}
+
+/// The sum of a short row, halved.
+#[inline(always)]
+pub fn halved<S: Simd>(s: S, terms: [S::F32; SHORT / LANES]) -> [f64; HALF] {
     let mut sum = Sum::new(s);
     sum.add((terms[0] + terms[1]) + (terms[2] + terms[3]));
-    (sum.halve(), f64::from(found.count_ones()))
+    sum.halve()
 }
 
 /// The terms of those that are not a maximum.

@@ -28,9 +28,10 @@ use crate::span::Span;
 use crate::{Engine, Error};
 
 use super::Softmax;
-use super::moments::{Moments, NarrowMoments};
+use super::moments::Moments;
 use super::options::Kind;
 use super::parts;
+use super::short_moments::NarrowMoments;
 use super::temperature::{Scale, Temperature, Unit};
 
 /// `-sum_i p_i log p_i` in nats, with `p = softmax(x)`: how much is open. `exp` of it is the perplexity of the row, a
@@ -154,11 +155,11 @@ impl Engine {
     /// As [`Engine::varentropy`], and [`Error::Temperature`] if the temperature is negative or NaN.
     pub fn varentropy_with(&self, x: Rows<'_>, out: &mut [f64], options: &Softmax) -> Result<(), Error> {
         match options.temperature()? {
-            Kind::One => parts::read(self, x, None, out, |row| row.finish().varentropy),
-            Kind::Other(scale) => parts::read(self, x, Some(scale), out, |row| row.finish().varentropy),
+            Kind::One => parts::read(self, x, None, out, |row, _| row.varentropy()),
+            Kind::Other(scale) => parts::read(self, x, Some(scale), out, |row, _| row.varentropy()),
             // Also where there are several as large, all is given to one.
-            Kind::Zero => parts::read(self, x, Some(Temperature::new(0.0)), out, |row| {
-                if row.finish().varentropy.is_nan() { f64::NAN } else { 0.0 }
+            Kind::Zero => parts::read(self, x, Some(Temperature::new(0.0)), out, |row, _| {
+                if row.varentropy().is_nan() { f64::NAN } else { 0.0 }
             }),
         }
     }
@@ -198,6 +199,23 @@ fn entropy_of(top: f64, others: f64, weighted: f64) -> f64 {
 
 impl<C> Entropy<C> {
     #[inline(always)]
+    fn all(
+        &self,
+        tops: &[f64; TOGETHER],
+        others: &[f64; TOGETHER],
+        weighted: &[f64; TOGETHER],
+    ) -> [f64; TOGETHER] {
+        let mut results = [0.0; TOGETHER];
+        for (i, result) in results.iter_mut().enumerate() {
+            *result = entropy_of(tops[i], others[i], weighted[i]);
+        }
+        for result in &mut results {
+            *result = self.becomes(*result);
+        }
+        results
+    }
+
+    #[inline(always)]
     fn becomes(&self, entropy: f64) -> f64 {
         (self.becomes)(if self.certain && !entropy.is_nan() { 0.0 } else { entropy })
     }
@@ -223,7 +241,7 @@ impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
 
     #[inline(always)]
     fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowMoments> {
-        NarrowMoments::of(s, rows, self.scale)
+        NarrowMoments::of::<S, C, false>(s, rows, self.scale)
     }
 
     #[inline(always)]
@@ -241,14 +259,17 @@ impl<E: Element, C: Scale> Summarize<E> for Entropy<C> {
     }
 
     #[inline(always)]
+    fn results(&self, _: usize, known: &[Moments]) -> [f64; TOGETHER] {
+        // Field by field: so the loop over rows is vectorised.
+        let (mut tops, mut others, mut weighted) = ([1.0; TOGETHER], [1.0; TOGETHER], [0.0; TOGETHER]);
+        for (i, row) in known.iter().enumerate() {
+            (tops[i], others[i], weighted[i]) = (row.top, row.others, row.weighted);
+        }
+        self.all(&tops, &others, &weighted)
+    }
+
+    #[inline(always)]
     fn narrow_results(&self, _: usize, rows: &NarrowMoments) -> [f64; TOGETHER] {
-        let mut results = [0.0; TOGETHER];
-        for (i, result) in results.iter_mut().enumerate() {
-            *result = entropy_of(rows.tops[i], rows.others[i], rows.weighted[i]);
-        }
-        for result in &mut results {
-            *result = self.becomes(*result);
-        }
-        results
+        self.all(&rows.tops, &rows.others, &rows.weighted)
     }
 }

@@ -278,7 +278,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {
-        let Apart { maxima, tops, others, .. } = Apart::<N>::of(s, rows, self.scale);
+        let Apart { maxima, tops, others, .. } = Apart::<N>::of(s, rows, self.scale, &mut ());
         let (mut hi, mut lo) = ([0.0; N], [0.0; N]);
         for i in 0..N {
             (hi[i], lo[i]) = in_two(ln_of_quotient(tops[i] + others[i], tops[i], others[i]));

@@ -306,7 +306,7 @@ impl Losses<'_> {
     #[inline(always)]
     fn of_segments<S: Simd>(&self, s: S, origin: Origin, segments: &[impl Span<f32>], known: &mut [Known]) {
         if segments.len() > 1 && segments.iter().all(|segment| segment.rest().len() <= SHORT) {
-            let sums = Apart::<TOGETHER>::of(s, segments, Unit);
+            let sums = Apart::<TOGETHER>::of(s, segments, Unit, &mut ());
             for (i, known) in known.iter_mut().enumerate() {
                 known.sums = sums.get(i);
             }

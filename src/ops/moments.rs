@@ -15,14 +15,14 @@ use core::marker::PhantomData;
 use crate::element::Element;
 use crate::lanes::{self, Map};
 use crate::math::double::ln_of_quotient;
-use crate::narrow::Narrow;
 use crate::operation::{SHORT, TOGETHER};
-use crate::simd::{F32, Kernel, Mask, Simd};
+use crate::simd::{F32, Kernel, Simd};
 use crate::span::{Read, Span};
 use crate::sums::{self, GROUP_LEN, Groups, Sum, Terms, Total, Totals};
 
 use super::apart;
-use super::normalizer::{Shift, Term, all_positive, narrow_shifts, widened};
+use super::normalizer::{Shift, Term};
+use super::short_moments;
 use super::temperature::Scale;
 
 /// What is known of some segments.
@@ -96,6 +96,14 @@ impl Moments {
         self.spread / self.sum()
     }
 
+    /// The spread, given that around something else, and whether most of that is what lies between it and the mean.
+    #[inline(always)]
+    pub fn around_mean(&self, spread: f64, pivot: f32) -> (f64, bool) {
+        let apart = self.mean() - f64::from(pivot);
+        let correction = self.sum() * (apart * apart);
+        ((spread - correction).max(0.0), correction > 0.75 * spread)
+    }
+
     /// What part of the sum of all segments is that of these.
     pub fn share(&self, all: &Self, scale: impl Scale) -> f64 {
         // Nothing has no shift.
@@ -167,7 +175,7 @@ impl Moments {
         room: &mut Option<Groups<S>>,
     ) -> Self {
         let term = Term::<S, C, PLAIN>::new(s, shift, scale);
-        let weigh = Weigh { term, scale, minus_max: s.splat(scale.minus(max)), lowest: s.splat(LOWEST) };
+        let weigh = Weigh::new(s, term, scale, s.splat(scale.minus(max)));
         let fill = [Term::<S, C, PLAIN>::nothing(shift, scale)];
         let pivot = if VARIANCE {
             let (first, _) = segment.split_at(segment.len().min(GROUP_LEN));
@@ -178,94 +186,39 @@ impl Moments {
         };
         let pivot = pivot as f32;
         let mut squares = Squares { weigh, pivot: s.splat(pivot) };
-        let (top, others, weighted, spread);
-        if segment.len() <= SHORT {
-            // As narrow rows.
-            top = f64::from(term.apply(s, [s.splat(max)])[0].to_array()[0]);
-            let sum;
-            let max_lanes = s.splat(max);
-            if VARIANCE {
-                let mut apart = Apart { terms: squares, max: max_lanes };
-                [sum, weighted, spread] = sums::sums_of(s, [segment], fill, &mut apart);
-            } else {
-                let mut apart = Apart { terms: First(weigh), max: max_lanes };
-                [sum, weighted] = sums::sums_of(s, [segment], fill, &mut apart);
-                spread = 0.0;
-            }
-            // Where there are several of the largest, but one is left.
-            others = sum + f64::from(lanes::count(s, segment, max) - 1) * top;
+        let groups = room.get_or_insert_with(|| Groups::new(s));
+        groups.clear();
+        let mut sums = Around { groups, weighted: Sum::new(s), spread: Sum::new(s) };
+        if VARIANCE {
+            sums::totals_of(s, [segment], fill, &mut squares, &mut sums);
         } else {
-            let groups = room.get_or_insert_with(|| Groups::new(s));
-            groups.clear();
-            let mut sums = Around { groups, weighted: Sum::new(s), spread: Sum::new(s) };
-            if VARIANCE {
-                sums::totals_of(s, [segment], fill, &mut squares, &mut sums);
-            } else {
-                sums::totals_of(s, [segment], fill, &mut First(weigh), &mut sums);
-            }
-            (weighted, spread) = (sums.weighted.sum(), sums.spread.sum());
-            let sum = groups.sum(s);
-            (others, top) = if sum.is_nan() {
-                (sum, sum)
-            } else if apart::is_flat(s, sum, groups) {
-                let top = shift.term(max, scale);
-                (sum - top, top)
-            } else {
-                apart::set_apart(s, segment, max, shift, scale, groups)
-            };
+            sums::totals_of(s, [segment], fill, &mut First(weigh), &mut sums);
         }
+        let (weighted, spread) = (sums.weighted.sum(), sums.spread.sum());
+        let sum = groups.sum(s);
+        let (others, top) = if sum.is_nan() {
+            (sum, sum)
+        } else if apart::is_flat(s, sum, groups) {
+            let top = shift.term(max, scale);
+            (sum - top, top)
+        } else {
+            apart::set_apart(s, segment, max, shift, scale, groups)
+        };
         if others.is_nan() {
             return Self::NOTHING;
         }
         let mut known = Self { max, shift, top, others, weighted: -weighted, spread };
         if VARIANCE {
-            let correction = |pivot: f32| {
-                let apart = known.mean() - f64::from(pivot);
-                known.sum() * (apart * apart)
-            };
-            let (mut spread, mut pivot) = (spread, pivot);
-            if correction(pivot) > 0.75 * spread {
-                pivot = known.mean() as f32;
+            let is_most;
+            (known.spread, is_most) = known.around_mean(spread, pivot);
+            if is_most {
+                let pivot = known.mean() as f32;
                 let mut squares = Squares { weigh, pivot: s.splat(pivot) };
-                [_, _, spread] = sums::sums_of(s, [segment], fill, &mut squares);
+                let [_, _, spread] = sums::sums_of(s, [segment], fill, &mut squares);
+                (known.spread, _) = known.around_mean(spread, pivot);
             }
-            known.spread = (spread - correction(pivot)).max(0.0);
         }
         known
-    }
-}
-
-/// What is known of narrow rows: the same but for the variance.
-pub struct NarrowMoments {
-    pub tops: [f64; TOGETHER],
-    pub others: [f64; TOGETHER],
-    pub weighted: [f64; TOGETHER],
-}
-
-impl NarrowMoments {
-    /// Reads narrow rows; or gives nothing, if one has to be looked at alone.
-    #[inline(always)]
-    pub fn of<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<Self> {
-        let columns = rows.columns(s);
-        let max = columns.max(s);
-        let term = Term::<S, C, false>::each(s, &narrow_shifts(s, columns, scale), scale);
-        let [tops] = term.apply(s, [max]);
-        let mut minus_maxima = max.to_array();
-        for max in &mut minus_maxima {
-            *max = scale.minus(*max);
-        }
-        let weigh = Weigh { term, scale, minus_max: s.load(&minus_maxima), lowest: s.splat(LOWEST) };
-        let [others, weighted] = columns.sums_of(s, &mut Apart { terms: First(weigh), max });
-        let (counts, mut sums) = (columns.counts(s, max), others);
-        let mut known = Self { tops: widened(&tops.to_array()), others, weighted };
-        for i in 0..TOGETHER {
-            known.weighted[i] = -weighted[i];
-            // Where there are several of the largest, but one is left.
-            known.others[i] += f64::from(counts[i] - 1.0) * known.tops[i];
-            sums[i] = known.others[i] + known.tops[i];
-        }
-        // There is no NaN, and not nothing but -inf.
-        all_positive(&sums).then_some(known)
     }
 }
 
@@ -282,9 +235,17 @@ impl<P: Span<E>, E: Element, C: Scale, const VARIANCE: bool> Kernel for OfSegmen
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        let Self { segments, known, scale, .. } = self;
+        if segments.iter().all(|segment| segment.rest().len() <= SHORT) {
+            return if let [_] = segments {
+                short_moments::of::<S, E, C, VARIANCE, 1>(s, segments, known, scale);
+            } else {
+                short_moments::of::<S, E, C, VARIANCE, TOGETHER>(s, segments, known, scale);
+            };
+        }
         let mut room = None;
-        for (segment, known) in self.segments.iter().zip(self.known) {
-            *known = Moments::of::<S, E, C, VARIANCE>(s, segment.rest(), self.scale, &mut room);
+        for (segment, known) in segments.iter().zip(known) {
+            *known = Moments::of::<S, E, C, VARIANCE>(s, segment.rest(), scale, &mut room);
         }
     }
 }
@@ -318,7 +279,7 @@ const LOWEST: f32 = -150.0;
 
 /// Terms and distances.
 #[derive(Clone, Copy)]
-struct Weigh<S: Simd, C: Scale, const PLAIN: bool> {
+pub struct Weigh<S: Simd, C: Scale, const PLAIN: bool> {
     term: Term<S, C, PLAIN>,
     scale: C,
     minus_max: S::F32,
@@ -326,9 +287,14 @@ struct Weigh<S: Simd, C: Scale, const PLAIN: bool> {
 }
 
 impl<S: Simd, C: Scale, const PLAIN: bool> Weigh<S, C, PLAIN> {
+    #[inline(always)]
+    pub fn new(s: S, term: Term<S, C, PLAIN>, scale: C, minus_max: S::F32) -> Self {
+        Self { term, scale, minus_max, lowest: s.splat(LOWEST) }
+    }
+
     /// `e_i`, and `-d_i`.
     #[inline(always)]
-    fn apply<const N: usize>(&self, s: S, mut x: [S::F32; N]) -> [[S::F32; N]; 2] {
+    pub fn apply<const N: usize>(&self, s: S, mut x: [S::F32; N]) -> [[S::F32; N]; 2] {
         let terms = self.term.apply(s, x);
         for x in &mut x {
             let (minus_d, _) = self.scale.divide(s, self.scale.shift(s, *x, self.minus_max));
@@ -349,23 +315,6 @@ impl<S: Simd, C: Scale, const PLAIN: bool> Terms<S, 1, 2> for First<Weigh<S, C, 
             weighted[i] = terms[i] * weighted[i];
         }
         [terms, weighted]
-    }
-}
-
-/// Some terms, of which the first is 0 for a maximum.
-struct Apart<T, V> {
-    terms: T,
-    max: V,
-}
-
-impl<S: Simd, T: Terms<S, 1, SUMS>, const SUMS: usize> Terms<S, 1, SUMS> for Apart<T, S::F32> {
-    #[inline(always)]
-    fn apply<const N: usize>(&mut self, s: S, [x]: [[S::F32; N]; 1]) -> [[S::F32; N]; SUMS] {
-        let mut terms = self.terms.apply(s, [x]);
-        for i in 0..N {
-            terms[0][i] = x[i].equals(self.max).select(s.splat(0.0), terms[0][i]);
-        }
-        terms
     }
 }
 

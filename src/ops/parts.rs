@@ -11,7 +11,8 @@ use crate::Engine;
 use crate::element::Element;
 use crate::error::Error;
 use crate::lanes;
-use crate::operation::{Origin, Reduce, SEGMENT, Sides, Summarize};
+use crate::narrow::Narrow;
+use crate::operation::{Origin, Reduce, SEGMENT, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::Simd;
 use crate::span::{Read, Span};
@@ -20,6 +21,7 @@ use crate::visit::Visit;
 use super::moments::Moments;
 use super::normalizer::Shift;
 use super::options;
+use super::short_moments::{self, NarrowMoments};
 use super::statistics::RowStatistics;
 use super::temperature::{Scale, Temperature, Unit};
 
@@ -125,11 +127,16 @@ impl RowPart {
     /// What the row tells, once this is all of it.
     #[must_use]
     pub fn finish(&self) -> RowStatistics {
+        self.statistics(self.moments.loss_of_max())
+    }
+
+    /// The same, given `-log p` of the maximum.
+    #[inline(always)]
+    pub(super) fn statistics(&self, loss: f64) -> RowStatistics {
         let known = &self.moments;
         if !known.is_any() {
             return RowStatistics::NOTHING;
         }
-        let loss = known.loss_of_max();
         RowStatistics {
             // Of zeros it may be the other one.
             max: known.max + 0.0,
@@ -140,6 +147,12 @@ impl RowPart {
             varentropy: known.variance(),
             chosen: None,
         }
+    }
+
+    /// The varentropy of the row, or NaN.
+    #[inline(always)]
+    pub(super) fn varentropy(&self) -> f64 {
+        if self.moments.is_any() { self.moments.variance() } else { f64::NAN }
     }
 
     /// `log p` of a logit of the row, within `4e-7` of its size: -inf for one that is masked, and NaN where there is no
@@ -261,20 +274,20 @@ impl Engine {
         for out in out.chunks_mut(self.block(x)) {
             let rows;
             (rows, rest) = rest.split_at(out.len());
-            read(self, rows, scale, out, |part| part)?;
+            read(self, rows, scale, out, |part, _| part)?;
             self.visit(rows, 1, out, &Place { first_column });
         }
         Ok(())
     }
 }
 
-/// Reads rows, and leaves what their parts become. Where maxima stand is not known yet.
+/// Reads rows, and leaves what their parts become, given `-log p` of their maximum. Where that stands is not known yet.
 pub fn read<O: Copy + Default + Send>(
     engine: &Engine,
     x: Rows<'_>,
     scale: Option<Temperature>,
     out: &mut [O],
-    becomes: fn(RowPart) -> O,
+    becomes: fn(RowPart, f64) -> O,
 ) -> Result<(), Error> {
     match scale {
         None => engine.reduce(x, out, &Part { scale: Unit, temperature: 1.0, becomes }),
@@ -285,12 +298,19 @@ pub fn read<O: Copy + Default + Send>(
 struct Part<C, O> {
     scale: C,
     temperature: f64,
-    becomes: fn(RowPart) -> O,
+    becomes: fn(RowPart, f64) -> O,
+}
+
+impl<C: Scale, O: Copy + Default + Send> Part<C, O> {
+    #[inline(always)]
+    fn becomes(&self, moments: Moments, loss_of_max: f64) -> O {
+        (self.becomes)(RowPart { moments, argmax: 0, temperature: self.temperature }, loss_of_max)
+    }
 }
 
 impl<E: Element, C: Scale, O: Copy + Default + Send> Reduce<E> for Part<C, O> {
     type Partial = Moments;
-    type Narrow = ();
+    type Narrow = NarrowMoments;
 
     const ALONE: bool = true;
 
@@ -307,6 +327,11 @@ impl<E: Element, C: Scale, O: Copy + Default + Send> Reduce<E> for Part<C, O> {
     }
 
     #[inline(always)]
+    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowMoments> {
+        NarrowMoments::of::<S, C, true>(s, rows, self.scale)
+    }
+
+    #[inline(always)]
     fn merge(&self, left: Moments, right: Moments) -> Moments {
         left.merge(right, self.scale)
     }
@@ -317,7 +342,25 @@ impl<E: Element, C: Scale, O: Copy + Default + Send> Summarize<E> for Part<C, O>
 
     #[inline(always)]
     fn result(&self, _: usize, moments: Moments) -> O {
-        (self.becomes)(RowPart { moments, argmax: 0, temperature: self.temperature })
+        self.becomes(moments, moments.loss_of_max())
+    }
+
+    #[inline(always)]
+    fn results(&self, _: usize, known: &[Moments]) -> [O; TOGETHER] {
+        let (losses, mut results) = (short_moments::losses_of_max(known), [O::default(); TOGETHER]);
+        for (i, moments) in known.iter().enumerate() {
+            results[i] = self.becomes(*moments, losses[i]);
+        }
+        results
+    }
+
+    #[inline(always)]
+    fn narrow_results(&self, _: usize, rows: &NarrowMoments) -> [O; TOGETHER] {
+        let (losses, mut results) = (rows.losses_of_max(), [O::default(); TOGETHER]);
+        for (i, result) in results.iter_mut().enumerate() {
+            *result = self.becomes(rows.get(i), losses[i]);
+        }
+        results
     }
 }
 

@@ -173,7 +173,7 @@ impl Engine {
         for out in blocks {
             let rows;
             (rows, rest) = rest.split_at(out.len());
-            parts::read(self, rows, scale, out, |part| part.finish())?;
+            parts::read(self, rows, scale, out, |part, loss| part.statistics(loss))?;
             self.visit(rows, 1, out, &Places { first, chosen, ignore_index, temperature });
             if most > 0 {
                 let top = tops.next().expect("candidates for each row");
