@@ -316,7 +316,7 @@ impl<S: Simd> WideTerms<S, 2, 1> for Products {
 
 /// The next two vectors of each span.
 #[inline(always)]
-fn pairs<S: Simd, E: Element, const SPANS: usize>(
+pub fn pairs<S: Simd, E: Element, const SPANS: usize>(
     s: S,
     spans: &mut [Read<'_, E>; SPANS],
     fill: [f32; SPANS],

@@ -27,6 +27,18 @@ fn js(engine: Engine, x: &[f32], y: &[f32], beta: f64, temperature: f64) -> f64 
     out[0]
 }
 
+/// However little of P there is in M: it is next to nothing, and not infinite where Q has nothing.
+#[test]
+fn next_to_nothing_of_p() {
+    let (p, q) = ([-40.0, 3.0, 1.0], [f32::NEG_INFINITY, 2.0, 5.0]);
+    for engine in engines() {
+        for beta in [f64::MIN_POSITIVE, 1e-295, 1e-40, 1e-14] {
+            let got = js(engine, &p, &q, beta, 1.0);
+            assert!((0.0..1e-12).contains(&got), "{}, {beta:e}: {got:e}", engine.isa());
+        }
+    }
+}
+
 #[test]
 fn the_table_says_the_same() {
     let mut refused = 0;

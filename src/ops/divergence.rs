@@ -2,12 +2,14 @@
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::math::double::power_of_two;
 use crate::math::phi::phi_f64;
 use crate::rows::{Rows, same_shape};
 
 use super::jensen_shannon::JensenShannon;
-use super::kl::{Any, Kl, Logits};
+use super::kl::Kl;
 use super::options::{Softmax, above_zero};
+use super::side::{Any, Logits};
 use super::temperature::{Temperature, Unit};
 
 /// A distribution for each row, in one of the forms that models and losses give them.
@@ -214,6 +216,10 @@ pub fn kl_k3(log_probability: f64, other: f64) -> f64 {
     phi_f64(other - log_probability)
 }
 
+/// With a smaller part of P in M what an element has there may be no normal float any more, and its logarithm anything. Up to here
+/// the divergence is below `1e-28`.
+const LEAST_PART: f64 = power_of_two(-100);
+
 /// The divergences of pairs of rows: from M, of which P has this part, or from each other.
 fn pairs(
     engine: &Engine,
@@ -238,6 +244,7 @@ fn pairs(
     let [p, q] =
         [p, q].map(|side| if side.is_logits() { Any::Logits(Logits(scale)) } else { Any::Probabilities });
     let Some(beta) = beta else { return engine.reduce(rows[0], out, &Kl { p, q, rows }) };
+    let beta = beta.max(LEAST_PART);
     engine.check_results(rows[0], out)?;
     engine.visit(rows[0], 1, out, &JensenShannon { p, q, rows, beta });
     Ok(())

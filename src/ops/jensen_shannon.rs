@@ -26,8 +26,9 @@ use crate::sums::{self, WideTerms};
 use crate::visit::Visit;
 
 use super::factor::AnyFactor;
-use super::kl::{Any, Side};
+
 use super::normalizer::Normalizer;
+use super::side::{Any, Side};
 
 /// The divergence of the rows of two batches, for `0 < b < 1`.
 pub struct JensenShannon<'a> {

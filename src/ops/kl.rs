@@ -27,226 +27,19 @@
 
 use core::mem::MaybeUninit;
 
-use crate::lanes::{self, Map};
-use crate::math::ln;
+use crate::lanes::Map;
+use crate::math::double::{in_two, ln_of_quotient};
 use crate::math::phi::{self, REACH, phi_f64};
-use crate::operation::{Origin, Reduce, SEGMENT, Sides, Summarize};
+use crate::operation::{Origin, Reduce, SEGMENT, SHORT, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
-use crate::simd::{F32, F64, Kernel, Mask, Simd};
-use crate::span::{Read, Slots, Span, Write};
-use crate::sums::{self, Sum, Terms};
+use crate::simd::{F32, F64, HALF, LANES, Mask, Simd};
+use crate::span::{Read, Span};
+use crate::sums::{self, Terms};
 
+use super::apart::halved;
 use super::factor::Factor;
-use super::normalizer::{Look, Normalizer, Shift, exp_sum};
-use super::temperature::{Scale, Temperature, Unit};
-
-/// How one of the two distributions is read.
-pub trait Side: Copy + Send + Sync {
-    /// The terms of a segment, whose sum is known then: in `room`, or the segment itself.
-    fn terms<'r, S: Simd>(
-        self,
-        s: S,
-        segment: &'r [f32],
-        room: &'r mut [MaybeUninit<f32>; SEGMENT],
-    ) -> (Normalizer, Read<'r, f32>);
-
-    /// Logarithms of terms, and of what else is common to all, which merges as logits do.
-    fn logarithms<S: Simd>(self, s: S, x: S::F32) -> S::F64;
-
-    /// A difference of centers, as one of logarithms.
-    fn merge(self, left: Normalizer, right: Normalizer) -> Normalizer;
-
-    /// What makes terms with a shift terms with another.
-    fn weight(self, from: Shift, to: Shift) -> f64;
-
-    /// The logarithm of a sum of terms.
-    fn logsumexp(self, terms: Normalizer) -> f64;
-
-    /// What makes probabilities of terms with a shift.
-    fn factor(self, row: &Normalizer, shift: Shift) -> f64;
-}
-
-/// Logits, at some temperature.
-#[derive(Clone, Copy)]
-pub struct Logits<C>(pub C);
-
-impl<C: Scale> Side for Logits<C> {
-    #[inline(always)]
-    fn terms<'r, S: Simd>(
-        self,
-        s: S,
-        segment: &'r [f32],
-        room: &'r mut [MaybeUninit<f32>; SEGMENT],
-    ) -> (Normalizer, Read<'r, f32>) {
-        s.vectorize(TermsOf { scale: self.0, segment, room })
-    }
-
-    #[inline(always)]
-    fn logarithms<S: Simd>(self, s: S, x: S::F32) -> S::F64 {
-        self.0.exact_lanes(s, x.widen())
-    }
-
-    #[inline(always)]
-    fn merge(self, left: Normalizer, right: Normalizer) -> Normalizer {
-        left.merge(right, self.0)
-    }
-
-    #[inline(always)]
-    fn weight(self, from: Shift, to: Shift) -> f64 {
-        from.weight(to, self.0)
-    }
-
-    #[inline(always)]
-    fn logsumexp(self, terms: Normalizer) -> f64 {
-        terms.logsumexp(self.0)
-    }
-
-    #[inline(always)]
-    fn factor(self, row: &Normalizer, shift: Shift) -> f64 {
-        row.factor(shift, self.0)
-    }
-}
-
-/// One copy for all sides that are logits.
-struct TermsOf<'r, C> {
-    scale: C,
-    segment: &'r [f32],
-    room: &'r mut [MaybeUninit<f32>; SEGMENT],
-}
-
-impl<'r, C: Scale> Kernel for TermsOf<'r, C> {
-    type Output = (Normalizer, Read<'r, f32>);
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> (Normalizer, Read<'r, f32>) {
-        let Self { scale, segment, room } = self;
-        let read = Read::new(segment);
-        let all_plain = scale.is_plain(lanes::magnitude(s, &[read]));
-        let (plain, shift) = match Look::at(s, &[read], 0, all_plain, scale) {
-            Look::Plain => (true, Shift::PLAIN),
-            Look::Shifted(_, shift) => (false, shift),
-            // Nothing is read of terms where there is no sum.
-            Look::Degenerate(found) => return (found, read),
-        };
-        let (mut terms, mut sum) =
-            (Write::apart(segment, Slots::new(&mut room[..segment.len()])), Sum::new(s));
-        exp_sum(s, &mut terms, plain, shift, scale, &mut sum, &mut ());
-        (Normalizer { shift, sum: sum.sum() }, Read::new(terms.into_written()))
-    }
-}
-
-/// Probabilities, at temperature 1: they are terms themselves.
-#[derive(Clone, Copy)]
-pub struct Probabilities;
-
-impl Side for Probabilities {
-    #[inline(always)]
-    fn terms<'r, S: Simd>(
-        self,
-        s: S,
-        segment: &'r [f32],
-        _: &'r mut [MaybeUninit<f32>; SEGMENT],
-    ) -> (Normalizer, Read<'r, f32>) {
-        let segment = Read::new(segment);
-        let [sum] = sums::sums_of(s, [segment], [0.0], &mut NotNegative);
-        (Normalizer { shift: Shift::PLAIN, sum }, segment)
-    }
-
-    #[inline(always)]
-    fn logarithms<S: Simd>(self, s: S, p: S::F32) -> S::F64 {
-        ln::ln(s, p)
-    }
-
-    #[inline(always)]
-    fn merge(self, left: Normalizer, right: Normalizer) -> Normalizer {
-        Normalizer { shift: Shift::PLAIN, sum: left.sum + right.sum }
-    }
-
-    #[inline(always)]
-    fn weight(self, _: Shift, _: Shift) -> f64 {
-        1.0
-    }
-
-    #[inline(always)]
-    fn logsumexp(self, terms: Normalizer) -> f64 {
-        terms.logsumexp(Unit)
-    }
-
-    #[inline(always)]
-    fn factor(self, row: &Normalizer, _: Shift) -> f64 {
-        1.0 / row.sum
-    }
-}
-
-/// Either, at a temperature that is 1 for probabilities: one copy of the code for all pairs of which not both are logits at
-/// temperature 1.
-#[derive(Clone, Copy)]
-pub enum Any {
-    Logits(Logits<Temperature>),
-    Probabilities,
-}
-
-macro_rules! either {
-    ($any:expr, $side:ident => $value:expr) => {
-        match $any {
-            Any::Logits($side) => $value,
-            Any::Probabilities => {
-                let $side = Probabilities;
-                $value
-            }
-        }
-    };
-}
-
-impl Side for Any {
-    #[inline(always)]
-    fn terms<'r, S: Simd>(
-        self,
-        s: S,
-        segment: &'r [f32],
-        room: &'r mut [MaybeUninit<f32>; SEGMENT],
-    ) -> (Normalizer, Read<'r, f32>) {
-        either!(self, side => side.terms(s, segment, room))
-    }
-
-    #[inline(always)]
-    fn logarithms<S: Simd>(self, s: S, x: S::F32) -> S::F64 {
-        either!(self, side => side.logarithms(s, x))
-    }
-
-    #[inline(always)]
-    fn merge(self, left: Normalizer, right: Normalizer) -> Normalizer {
-        either!(self, side => side.merge(left, right))
-    }
-
-    #[inline(always)]
-    fn weight(self, from: Shift, to: Shift) -> f64 {
-        either!(self, side => side.weight(from, to))
-    }
-
-    #[inline(always)]
-    fn logsumexp(self, terms: Normalizer) -> f64 {
-        either!(self, side => side.logsumexp(terms))
-    }
-
-    #[inline(always)]
-    fn factor(self, row: &Normalizer, shift: Shift) -> f64 {
-        either!(self, side => side.factor(row, shift))
-    }
-}
-
-/// Numbers, or NaN for those that are negative.
-struct NotNegative;
-
-impl<S: Simd> Terms<S, 1, 1> for NotNegative {
-    #[inline(always)]
-    fn apply<const N: usize>(&mut self, s: S, [mut p]: [[S::F32; N]; 1]) -> [[S::F32; N]; 1] {
-        for p in &mut p {
-            *p = lanes::not_negative(s, *p);
-        }
-        [p]
-    }
-}
+use super::normalizer::Normalizer;
+use super::side::Side;
 
 /// The divergence of the rows of two batches.
 pub struct Kl<'a, P, Q> {
@@ -284,37 +77,93 @@ impl<P: Side, Q: Side> Kl<'_, P, Q> {
         let [first, second] = rooms;
         let (p, e) = self.p.terms(s, x, first);
         let (q, f) = self.q.terms(s, y, second);
-        let nothing = Known { p, q, within: 0.0, ratio: 0.0 };
-        if !(p.sum > 0.0 && p.sum < f64::INFINITY && q.sum > 0.0 && q.sum < f64::INFINITY) {
-            // All of P's mass is where Q has none, if it has any elsewhere.
-            let apart = p.sum > 0.0 && q.sum == 0.0;
-            return if apart { Known { within: f64::INFINITY, ..nothing } } else { nothing };
+        if !are_distributions(&p, &q) {
+            return Known::without(p, q);
         }
-        let center = self.q.logsumexp(q) - self.p.logsumexp(p);
-        let mut elements = Elements {
-            p: self.p,
-            q: self.q,
-            center: s.splat_f64(center),
-            unit: Factor::new(s, p.sum / q.sum),
-        };
+        let center = self.center(&p, &q);
+        let mut elements = Elements::new(s, (self.p, self.q), center, Factor::new(s, p.sum / q.sum));
         let spans = [Read::new(x), Read::new(y), e, f];
-        let [divergence, difference] =
-            sums::sums_of(s, spans, [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, 0.0], &mut elements);
+        Known::of(p, q, center, sums::sums_of(s, spans, FILL, &mut elements))
+    }
+
+    /// Up to `N` pairs of short rows. What is folded over lanes is folded for all of them at once, and what is divided, divided.
+    #[inline(always)]
+    fn short<S: Simd, const N: usize>(&self, s: S, pairs: [&[Read<'_, f32>]; 2], known: &mut [Known]) {
+        let (e, f) = (self.p.kept::<S, N>(s, pairs[0]), self.q.kept::<S, N>(s, pairs[1]));
+        let (mut centers, mut hi, mut lo) = ([0.0; N], [0.0; N], [0.0; N]);
+        for i in 0..N {
+            let (p, q) = (e.normalizer(i), f.normalizer(i));
+            centers[i] = self.center(&p, &q);
+            (hi[i], lo[i]) = in_two(p.sum / q.sum);
+        }
+        let (mut divergences, mut differences) = ([[0.0; HALF]; N], [[0.0; HALF]; N]);
+        for i in 0..known.len() {
+            let unit = Factor { hi: s.splat(hi[i]), lo: s.splat(lo[i]) };
+            let mut elements = Elements::new(s, (self.p, self.q), centers[i], unit);
+            let (mut spans, nothing) = ([pairs[0][i], pairs[1][i]], [s.splat(0.0); SHORT / LANES]);
+            let (mut of_divergence, mut of_difference) = (nothing, nothing);
+            for at in (0..SHORT / LANES).step_by(2) {
+                let Some([x, y]) = sums::pairs(s, &mut spans, [f32::NEG_INFINITY; 2]) else { break };
+                let terms = [[e.terms[i][at], e.terms[i][at + 1]], [f.terms[i][at], f.terms[i][at + 1]]];
+                let [divergence, difference] = elements.apply(s, [x, y, terms[0], terms[1]]);
+                [of_divergence[at], of_divergence[at + 1]] = divergence;
+                [of_difference[at], of_difference[at + 1]] = difference;
+            }
+            (divergences[i], differences[i]) = (halved(s, of_divergence), halved(s, of_difference));
+        }
+        let (divergences, differences) = (sums::sums(s, &divergences), sums::sums(s, &differences));
+        for (i, known) in known.iter_mut().enumerate() {
+            let (p, q) = (e.normalizer(i), f.normalizer(i));
+            *known = if are_distributions(&p, &q) {
+                Known::of(p, q, centers[i], [divergences[i], differences[i]])
+            } else {
+                Known::without(p, q)
+            };
+        }
+    }
+
+    /// About the logarithm of the quotient of the masses of Q and P.
+    #[inline(always)]
+    fn center(&self, p: &Normalizer, q: &Normalizer) -> f64 {
+        self.q.logsumexp(*q) - self.p.logsumexp(*p)
+    }
+}
+
+/// Whether there is a distribution on both sides.
+#[inline(always)]
+fn are_distributions(p: &Normalizer, q: &Normalizer) -> bool {
+    p.sum > 0.0 && p.sum < f64::INFINITY && q.sum > 0.0 && q.sum < f64::INFINITY
+}
+
+impl Known {
+    /// Without a distribution on one side.
+    fn without(p: Normalizer, q: Normalizer) -> Self {
+        // All of P's mass is where Q has none, if it has any elsewhere.
+        let within = if p.sum > 0.0 && q.sum == 0.0 { f64::INFINITY } else { 0.0 };
+        Self { p, q, within, ratio: 0.0 }
+    }
+
+    /// Given the sums of what [`Elements`] add around this center.
+    #[inline(always)]
+    fn of(p: Normalizer, q: Normalizer, center: f64, [divergence, difference]: [f64; 2]) -> Self {
         if divergence == f64::INFINITY {
-            return Known { within: divergence, ..nothing };
+            return Self { p, q, within: divergence, ratio: 0.0 };
         }
         // Where the two are far apart the sum of both is what rounding has left of them, and nothing beside them.
         let is_far = divergence > FAR * p.sum;
-        let lacking = if is_far { 0.0 } else { (divergence + difference) / p.sum };
-        let logarithm = libm::log1p(lacking);
+        let lacking = if is_far { 0.0 } else { divergence + difference };
+        let logarithm = ln_of_quotient(p.sum + lacking, p.sum, lacking);
         // Twice what is below the last place of the quotient is not negative.
-        let within = (divergence - p.sum * (lacking - logarithm)).max(0.0);
-        Known { p, q, within, ratio: center + logarithm }
+        let within = (divergence - (lacking - p.sum * logarithm)).max(0.0);
+        Self { p, q, within, ratio: center + logarithm }
     }
 }
 
 /// From this divergence within a segment on its two parts need no correction: what `c` lacks, `1e-6` at most, adds the square of that.
 const FAR: f64 = 1e3;
+
+/// What adds nothing.
+const FILL: [f32; 4] = [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, 0.0];
 
 /// What an element adds.
 struct Elements<S: Simd, P, Q> {
@@ -323,6 +172,13 @@ struct Elements<S: Simd, P, Q> {
     center: S::F64,
     /// What makes terms of Q as large as those of P.
     unit: Factor<S::F32>,
+}
+
+impl<S: Simd, P: Side, Q: Side> Elements<S, P, Q> {
+    #[inline(always)]
+    fn new(s: S, (p, q): (P, Q), center: f64, unit: Factor<S::F32>) -> Self {
+        Self { p, q, center: s.splat_f64(center), unit }
+    }
 }
 
 impl<S: Simd, P: Side, Q: Side> Terms<S, 4, 2> for Elements<S, P, Q> {
@@ -361,6 +217,15 @@ impl<P: Side, Q: Side> Reduce<f32> for Kl<'_, P, Q> {
         known: &mut [Known],
         _: &mut impl Sides<S>,
     ) {
+        if P::KEEPS && Q::KEEPS && segments.len() > 1 && segments[0].rest().len() <= SHORT {
+            let mut pairs = [[Read::default(); TOGETHER]; 2];
+            let [x, y] = &mut pairs;
+            for (i, segment) in segments.iter().enumerate() {
+                (x[i], y[i]) = (segment.rest(), Read::new(self.rows[1].row(origin.row + i)));
+            }
+            let pairs = [&pairs[0][..segments.len()], &pairs[1][..segments.len()]];
+            return self.short::<S, TOGETHER>(s, pairs, known);
+        }
         let mut rooms = [[const { MaybeUninit::uninit() }; SEGMENT]; 2];
         for (i, known) in known.iter_mut().enumerate() {
             let len = segments[i].rest().len();

@@ -22,6 +22,7 @@ mod one_hot;
 mod options;
 mod parts;
 mod short_moments;
+mod side;
 mod softcap;
 mod softmax;
 pub(crate) mod statistics;

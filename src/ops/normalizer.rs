@@ -18,8 +18,8 @@ use crate::lanes::{self, Map};
 use crate::math::double::{ln, power_of_two, power_of_two_float};
 use crate::math::exp::{self, BIAS, Exp, FLOOR};
 use crate::narrow::{Columns, Narrow};
-use crate::operation::{Sides, TOGETHER};
-use crate::simd::{F32, HALF, Simd};
+use crate::operation::{SHORT, Sides, TOGETHER};
+use crate::simd::{F32, HALF, LANES, Simd};
 use crate::span::Span;
 use crate::sums::{self, Side, Sum, Total};
 
@@ -326,6 +326,47 @@ impl Normalizer {
             shifts.set(i, row.shift);
         }
         logsumexps(&sums, &shifts, scale)
+    }
+}
+
+/// The terms of up to `N` short rows, which are kept until these are known.
+pub struct Kept<S: Simd, const N: usize> {
+    pub terms: [[S::F32; SHORT / LANES]; N],
+    pub sums: [f64; N],
+    pub shifts: Shifts<N>,
+}
+
+impl<S: Simd, const N: usize> Kept<S, N> {
+    /// Reads them.
+    #[inline(always)]
+    pub fn of<E: Element, C: Scale>(s: S, rows: &[impl Span<E>], scale: C) -> Self {
+        let all_plain = scale.is_plain(lanes::magnitude(s, rows));
+        let mut terms = [[s.splat(0.0); SHORT / LANES]; N];
+        let (mut halves, mut shifts) = ([[0.0; HALF]; N], Shifts::<N>::PLAIN);
+        for i in 0..rows.len() {
+            match Look::at(s, rows, i, all_plain, scale) {
+                Look::Plain => {
+                    let term = Term::<S, C, true>::new(s, Shift::PLAIN, scale);
+                    let fill = Term::<S, C, true>::nothing(Shift::PLAIN, scale);
+                    halves[i] = sums::map_kept(s, rows[i].rest(), fill, term, &mut terms[i]);
+                }
+                Look::Shifted(_, shift) => {
+                    shifts.set(i, shift);
+                    let term = Term::<S, C, false>::new(s, shift, scale);
+                    halves[i] = sums::map_kept(s, rows[i].rest(), f32::NEG_INFINITY, term, &mut terms[i]);
+                }
+                Look::Degenerate(found) => {
+                    shifts.set(i, found.shift);
+                    halves[i][0] = found.sum;
+                }
+            }
+        }
+        Self { terms, sums: sums::sums(s, &halves), shifts }
+    }
+
+    #[inline(always)]
+    pub fn normalizer(&self, i: usize) -> Normalizer {
+        Normalizer { shift: self.shifts.get(i), sum: self.sums[i] }
     }
 }
 

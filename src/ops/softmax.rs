@@ -32,12 +32,11 @@ use crate::math::exp::BIAS;
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, SHORT, Sides, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
-use crate::simd::{HALF, LANES, Simd};
+use crate::simd::{LANES, Simd};
 use crate::span::{Span, Write};
-use crate::sums;
 
 use super::factor::{AnyFactor, Factor, SMALL};
-use super::normalizer::{Look, NarrowNormalizers, Normalizer, Shift, Shifts, Term, degenerate};
+use super::normalizer::{Kept, NarrowNormalizers, Normalizer, Shift, Term, degenerate};
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
 use super::temperature::{Scale, Unit};
@@ -255,25 +254,7 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {
-        let all_plain = self.scale.is_plain(lanes::magnitude(s, rows));
-        let mut terms = [[s.splat(0.0); SHORT / LANES]; N];
-        let (mut halves, mut shifts) = ([[0.0; HALF]; N], Shifts::<N>::PLAIN);
-        for i in 0..rows.len() {
-            match Look::at(s, rows, i, all_plain, self.scale) {
-                Look::Plain => {
-                    let term = Term::<S, C, true>::new(s, Shift::PLAIN, self.scale);
-                    let fill = Term::<S, C, true>::nothing(Shift::PLAIN, self.scale);
-                    halves[i] = sums::map_kept(s, rows[i].rest(), fill, term, &mut terms[i]);
-                }
-                Look::Shifted(_, shift) => {
-                    shifts.set(i, shift);
-                    let term = Term::<S, C, false>::new(s, shift, self.scale);
-                    halves[i] = sums::map_kept(s, rows[i].rest(), f32::NEG_INFINITY, term, &mut terms[i]);
-                }
-                Look::Degenerate(found) => halves[i][0] = found.sum,
-            }
-        }
-        let sums = sums::sums(s, &halves);
+        let Kept { terms, sums, shifts } = Kept::<S, N>::of(s, rows, self.scale);
         let (mut hi, mut lo) = ([0.0; N], [0.0; N]);
         for i in 0..N {
             (hi[i], lo[i]) = in_two(1.0 / sums[i]);
