@@ -82,6 +82,9 @@ pub enum Smoothed {
     #[default]
     All,
     /// Over the others, each of which gets `a/(C-1)`; the target is left with `1 - a`: as in Megatron-LM.
+    ///
+    /// Where that is less than each of the others gets, for `a > 1 - 1/C`, the error is relative to `a/(C-1) sum_c nll_c` over all
+    /// classes: the target's part is taken off that.
     Others,
 }
 
