@@ -73,6 +73,32 @@ fn the_table_says_the_same() {
     println!("{refused} refused");
 }
 
+/// In a segment of its own, of which P has less than floats can say, and also nothing at all.
+#[test]
+fn all_of_q_is_where_next_to_nothing_of_p_is() {
+    let mut random = Random(5);
+    let mut row = |lead: f32, behind: f32| -> Vec<f32> {
+        (0..SEGMENT + 4).map(|i| random.uniform(0.0, 0.1) + if i < SEGMENT { lead } else { behind }).collect()
+    };
+    for (apart, temperature) in [(8.0, 1e-3), (3.0, 1e-2), (50.0, 1.0), (2.0, 0.5), (0.5, 1.0)] {
+        let (mut x, y) = (row(38.0, 38.0 - apart), row(38.0 - apart, 38.0));
+        for is_masked in [false, true] {
+            if is_masked {
+                x[SEGMENT..].fill(f32::NEG_INFINITY);
+            }
+            for engine in engines() {
+                let (got, want) =
+                    (kl(engine, &x, &y, temperature), reference::kl_divergence(&x, &y, temperature));
+                assert!(agrees(got, want), "{}, {apart}, {temperature}: {got:e} {want:e}", engine.isa());
+                let (got, want) =
+                    (kl(engine, &y, &x, temperature), reference::kl_divergence(&y, &x, temperature));
+                // What has no probability in f64 is nothing there.
+                assert!(agrees(got, want) || is_masked, "{}, {apart}: {got:e} {want:e}", engine.isa());
+            }
+        }
+    }
+}
+
 /// Every named row from a neighbour of it, from far to near, and from itself.
 #[test]
 fn divergences_of_named_rows_are_within_their_bounds() {

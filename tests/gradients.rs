@@ -4,7 +4,7 @@ mod common;
 mod tables;
 
 use common::*;
-use logits::{CrossEntropy, Engine, Reduction, Rows, RowsMut, reference};
+use logits::{CrossEntropy, Engine, Reduction, Rows, RowsMut, Targets, reference};
 use tables::{cross_entropies, numbers};
 
 fn bits(x: &[f32]) -> Vec<u32> {
@@ -272,6 +272,25 @@ fn a_gradient_that_is_no_number_is_the_one_nan() {
             engine.cross_entropy_gradient(rows(&g), &[1], &options, Reduction::Sum, out).unwrap();
             assert!(got.iter().all(|y| y.is_nan()) && is_one(&got), "{}: {got:?} of {g:?}", engine.isa());
         }
+    }
+}
+
+/// Of a target that is smoothed away not even what is no float counts.
+#[test]
+fn what_does_not_count_may_be_any_size() {
+    let (x, q, weights) = ([1.0, 2.0, 0.5], [3e38, 0.5, 0.25], [2.0, 1.0, 1.0]);
+    let mut options = CrossEntropy::default();
+    options.label_smoothing = 1.0;
+    options.weights = Some(&weights);
+    let gradient = |engine: Engine, q: &[f32; 3]| {
+        let (mut got, targets) = ([7.0; 3], Targets::from(Rows::new(q, 3).unwrap()));
+        let out = RowsMut::new(&mut got, 3).unwrap();
+        let x = Rows::new(&x, 3).unwrap();
+        engine.cross_entropy_gradient(x, targets, &options, Reduction::Sum, out).unwrap();
+        got
+    };
+    for engine in engines() {
+        assert_eq!(gradient(engine, &q), gradient(engine, &[0.3, 0.3, 0.4]), "{}", engine.isa());
     }
 }
 

@@ -244,33 +244,42 @@ impl<P: Side, Q: Side> Reduce<f32> for Kl<'_, P, Q> {
         let (parts, known) = ([part(left), part(right)], [left, right]);
         let mass = |i: usize| known[i].p.sum * parts[i];
         let within = |i: usize| if parts[i] == 0.0 { 0.0 } else { known[i].within * parts[i] };
-        let (large, small) = if mass(1) > mass(0) { (1, 0) } else { (0, 1) };
-        let (between, ratio) = if p.sum == 0.0 {
-            (0.0, 0.0)
-        } else if known[small].p.sum == 0.0 {
+        let inside = within(0) + within(1);
+        if p.sum == 0.0 || inside == f64::INFINITY {
+            return Known { p, q, within: inside, ratio: 0.0 };
+        }
+        let (large, small) = if mass(1) > mass(0) { (known[1], known[0]) } else { (known[0], known[1]) };
+        let (between, more) = if small.p.sum == 0.0 {
             // All of P is in one of them: what Q has in the other is missing there.
-            let missing = libm::log1p(
-                known[small].q.sum / known[large].q.sum
-                    * self.q.weight(known[small].q.shift, known[large].q.shift),
-            );
-            let missing = if known[small].q.sum == 0.0 { 0.0 } else { missing };
-            (missing, known[large].ratio + missing)
+            let missing = if small.q.sum == 0.0 {
+                0.0
+            } else {
+                ln_1p_exp(self.q.logsumexp(small.q) - self.q.logsumexp(large.q))
+            };
+            (missing, missing)
         } else {
-            let part = mass(small) / (mass(small) + mass(large));
-            let (between, more) = between(part, known[small].ratio - known[large].ratio);
-            (between, known[large].ratio + more)
+            let part = mass(0).min(mass(1)) / (mass(0) + mass(1));
+            between(part, || self.p.logsumexp(small.p) - self.p.logsumexp(p), small.ratio - large.ratio)
         };
-        Known { p, q, within: within(0) + within(1) + p.sum * between, ratio }
+        Known { p, q, within: inside + p.sum * between, ratio: large.ratio + more }
     }
+}
+
+/// `log(1 + exp(x))`.
+fn ln_1p_exp(x: f64) -> f64 {
+    if x > 40.0 { x } else { libm::log1p(libm::exp(x)) }
 }
 
 /// The divergence of two elements each, of which the second has this part in P, and its quotient of Q and P is `exp(g)`
 /// times that of the first; and the logarithm of the quotient of both together, in units of that of the first.
-fn between(part: f64, g: f64) -> (f64, f64) {
+///
+/// The part may be too small for an f64, and all of Q be there: so its logarithm is given, too.
+fn between(part: f64, log_of_part: impl Fn() -> f64, g: f64) -> (f64, f64) {
     if g > 1.0 {
-        // exp(g) may be infinite.
-        let less = libm::log(part + (1.0 - part) * libm::exp(-g));
-        return ((1.0 - part) * g + less, g + less);
+        // The logarithm of the part in Q, in the same units.
+        let log_in_q = log_of_part() + g;
+        let logarithm = if log_in_q > 40.0 { log_in_q } else { libm::log1p(libm::exp(log_in_q) - part) };
+        return (logarithm - part * g, logarithm);
     }
     let t = part * libm::expm1(g);
     let logarithm = libm::log1p(t);

@@ -241,12 +241,14 @@ impl Gradient<'_> {
         let (losses, part) = (&self.losses, self.part);
         let log = Log::of(&row.sums);
         // What all classes count.
-        let spread = if losses.share == 0.0 { 0.0 } else { losses.share * row.spread.classes.mass };
+        // Where nothing counts masses may be infinite.
+        let count = |factor: f64, mass: f64| if factor == 0.0 { 0.0 } else { factor * mass };
+        let spread = count(losses.share, row.spread.classes.mass);
         let mut mass = spread;
         let mut mark = Mark { place: None, value: 0.0 };
         match target {
             Target::Class(class) => mass += losses.kept * losses.weight(class),
-            _ => mass += losses.kept * row.spread.target.mass,
+            _ => mass += count(losses.kept, row.spread.target.mass),
         }
         let from_square = 2.0 * losses.z_loss * (f64::from(log.pivot) + log.rest);
         let len = segment.rest().len();
