@@ -380,3 +380,28 @@ fn gradients_have_the_same_bits_everywhere() {
         }
     }
 }
+
+/// A mean by weights that are no normal floats is one by their quotients.
+#[test]
+fn weights_of_a_mean_may_be_any_size() {
+    let (x, q) = ([1.0, 2.0, 0.5], [0.5, 0.25, 0.25]);
+    for engine in engines() {
+        let gradient = |targets: Targets<'_>, size: f32| {
+            let (mut got, weights) = ([7.0; 3], [size, 2.0 * size, 4.0 * size]);
+            let mut options = CrossEntropy::default();
+            options.label_smoothing = 0.25;
+            options.weights = Some(&weights);
+            let out = RowsMut::new(&mut got, 3).unwrap();
+            let x = Rows::new(&x, 3).unwrap();
+            engine.cross_entropy_gradient(x, targets, &options, Reduction::Mean, out).unwrap();
+            got
+        };
+        let classes = |size| gradient(Targets::from(&[1]), size);
+        let probabilities = |size| gradient(Targets::from(Rows::new(&q, 3).unwrap()), size);
+        for size in [2_f32.powi(-144), 2_f32.powi(100)] {
+            assert_eq!(classes(size), classes(1.0), "{}, {size:e}", engine.isa());
+        }
+        // There each row counts as 1.
+        assert!(probabilities(2_f32.powi(-144)).iter().all(|y| y.is_finite()), "{}", engine.isa());
+    }
+}

@@ -334,8 +334,9 @@ fn judge_gradient(
             Some(_) => slope_at(f64::from(x[i]) / cap),
             None => 1.0,
         };
-        // Beside a mass a square may be less than its last place, and what is left of it all the same.
-        let (k, lacking) = (mass + from_square, (mass - b[i]) + from_square);
+        // What other classes count, and a square, may be less than the last place of all together.
+        let of_others = b.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, b)| b);
+        let (k, lacking) = (mass + from_square, of_others.sum::<f64>() + from_square);
         // `1 - p` where that cancels, from the others.
         let others = if Some(i) == target && p > 0.5 {
             let others = logs.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, log)| log.exp());

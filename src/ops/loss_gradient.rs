@@ -16,6 +16,7 @@ use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::grid::Grid;
 use crate::lanes::{self, Map, Same, Zip};
+use crate::math::double::power_of_two;
 use crate::operation::{Origin, Reduce, SEGMENT, Sides, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, Kernel, Simd};
@@ -273,22 +274,25 @@ impl Gradient<'_> {
         let (weights, probabilities) =
             (losses.weights(columns.clone()), losses.probabilities(origin.row, columns));
         let (kept, share) = (losses.kept * part, losses.share * part);
-        let gradient = |kept: f64, share: f64| Subtract {
+        // Of a mean by weights that are no normal floats these may be none either, and what they make of the weights is one.
+        let last = if kept.abs().max(share.abs()) > LARGE { power_of_two(64) } else { 1.0 };
+        let gradient = |kept: f64, share: f64, last: f64| Subtract {
             term: Term::<S, Unit, false>::new(s, shift, Unit),
             factor: AnyFactor::new(s, factor),
-            kept: s.splat(kept as f32),
-            share: s.splat(share as f32),
+            kept: s.splat((kept / last) as f32),
+            share: s.splat((share / last) as f32),
+            last: s.splat(last as f32),
             mark,
         };
         let fill = f32::NEG_INFINITY;
         match (probabilities, weights) {
-            (None, None) => lanes::zip(s, segment, [], fill, gradient(0.0, share)),
-            (None, Some(weights)) => lanes::zip(s, segment, [weights], fill, gradient(share, 0.0)),
+            (None, None) => lanes::zip(s, segment, [], fill, gradient(0.0, share, 1.0)),
+            (None, Some(weights)) => lanes::zip(s, segment, [weights], fill, gradient(share, 0.0, last)),
             (Some(probabilities), None) => {
-                lanes::zip(s, segment, [probabilities], fill, gradient(kept, share));
+                lanes::zip(s, segment, [probabilities], fill, gradient(kept, share, last));
             }
             (Some(probabilities), Some(weights)) => {
-                lanes::zip(s, segment, [probabilities, weights], fill, gradient(kept, share));
+                lanes::zip(s, segment, [probabilities, weights], fill, gradient(kept, share, last));
             }
         }
     }
@@ -313,12 +317,16 @@ struct Mark {
     value: f32,
 }
 
-/// The last pass: `k p_c - b_c`, with `b_c = (kept q_c + share) w_c` of other rows' elements.
+/// From here on factors are given in two.
+const LARGE: f64 = power_of_two(96);
+
+/// The last pass: `k p_c - b_c`, with `b_c = last (kept q_c + share) w_c` of other rows' elements.
 struct Subtract<S: Simd> {
     term: Term<S, Unit, false>,
     factor: AnyFactor<S::F32>,
     kept: S::F32,
     share: S::F32,
+    last: S::F32,
     mark: Mark,
 }
 
@@ -340,7 +348,7 @@ impl<S: Simd, const OTHERS: usize> Zip<S, OTHERS> for Subtract<S> {
             if let Some(second) = others.get(1) {
                 count = count * second[i];
             }
-            y[i] = y[i] - count;
+            y[i] = y[i] - if OTHERS == 0 { count } else { count * self.last };
         }
         lanes::with(s, at, y, self.mark.place, self.mark.value)
     }
