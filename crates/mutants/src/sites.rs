@@ -33,10 +33,10 @@ pub struct Found {
 }
 
 /// Finds the mutants of one file, given with their numbers. Sites are numbered from `first` on.
-pub fn find<'a>(
+pub fn find(
     name: &str,
     source: &str,
-    mutants: &[(usize, &'a Mutant)],
+    mutants: &[(usize, &Mutant)],
     twins: &BTreeSet<Twin>,
     first: usize,
 ) -> Result<Found> {

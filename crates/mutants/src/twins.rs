@@ -77,7 +77,7 @@ impl<'ast> Visit<'ast> for Collector<'_> {
 }
 
 /// The constants of a block that have mutants.
-pub fn of_block<'a>(block: &syn::Block, mutants: &[&'a Mutant]) -> Vec<String> {
+pub fn of_block(block: &syn::Block, mutants: &[&Mutant]) -> Vec<String> {
     let constants = block.stmts.iter().filter_map(|statement| match statement {
         Stmt::Item(syn::Item::Const(item)) if has_mutant(item.expr.span(), mutants.iter().copied()) => {
             Some(item.ident.to_string())
