@@ -62,7 +62,7 @@ fn guards_and_arms() {
     let arm = mutant(source, Genre::MatchArm, "2 => {}", "");
     let (out, _) = switched(source, &[guard, arm]);
     assert!(out.contains("1 if match crate::mutant::pick(0) { 1 => true, _ => x > 0 } =>"), "{out}");
-    assert!(out.contains("2 if crate::mutant::pick(1) == 0 =>"), "{out}");
+    assert!(out.contains("2 if crate::mutant::pick(1) != 1 =>"), "{out}");
 }
 
 #[test]

@@ -48,6 +48,9 @@ enum Step {
     },
     /// Builds the tests of the copy, and runs each once to see which mutants it passes
     Record {
+        /// Arguments of `cargo test` that choose the programs, such as `--lib`
+        #[arg(long, default_value = "--lib --tests", allow_hyphen_values = true)]
+        programs: String,
         /// Seconds that a test may take, or it is left out
         #[arg(long, default_value_t = 20.0)]
         limit: f64,
@@ -94,7 +97,7 @@ impl Arguments {
         cargo.env("CARGO_TARGET_DIR", self.work.join("target"));
         // What a switch is warned of is not the library's fault, and what the library denies not the switch's.
         cargo.env("RUSTFLAGS", "--cap-lints=allow");
-        cargo.env("CARGO_PROFILE_TEST_OPT_LEVEL", "2").env("CARGO_PROFILE_TEST_DEBUG", "0");
+        cargo.env("CARGO_PROFILE_TEST_OPT_LEVEL", "1").env("CARGO_PROFILE_TEST_DEBUG", "0");
         cargo
     }
 }
@@ -106,7 +109,7 @@ fn main() -> Result<()> {
     arguments.work = arguments.work.canonicalize()?;
     match &arguments.step {
         Step::Plan { files } => plan(&arguments, files),
-        Step::Record { limit } => record(&arguments, *limit),
+        Step::Record { programs, limit } => record(&arguments, programs, *limit),
         Step::Judge { again, name } => judge(&arguments, *again, name),
         Step::Report => report::print(&arguments.read("plan.json")?, &judge::read(&results(&arguments))?),
     }
@@ -148,9 +151,9 @@ fn plan(arguments: &Arguments, files: &[String]) -> Result<()> {
     }
 }
 
-fn record(arguments: &Arguments, limit: f64) -> Result<()> {
+fn record(arguments: &Arguments, programs: &str, limit: f64) -> Result<()> {
     let copy = arguments.copy();
-    let programs = tests::build(&copy, arguments.cargo())?;
+    let programs = tests::build(&copy, arguments.cargo(), programs)?;
     let scratch = arguments.work.join("passed");
     let tests = tests::record(&copy, &programs, Duration::from_secs_f64(limit), &scratch)?;
     println!("{} tests, {:.0} s", tests.len(), tests.iter().map(|test| test.seconds).sum::<f64>());

@@ -207,7 +207,7 @@ impl Finder<'_> {
         for arm in &expression.arms {
             let guard = arm.guard.as_ref().map(|(_, guard)| bytes(guard.span()));
             if let Some((site, mutants)) = self.take(Genre::MatchArm, arm.span(), false) {
-                let on = format!("crate::mutant::pick({site}) == 0");
+                let on = format!("crate::mutant::pick({site}) != 1");
                 match &guard {
                     Some(guard) => {
                         self.before(guard.start, site, format!("{on} && ("));

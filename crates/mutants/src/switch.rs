@@ -6,21 +6,20 @@
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// What a site does: 0 for the original, else the number of a variant.
+/// What a site does: 0 for the original, else the number of a variant; or `RECORD`.
 static STATE: [AtomicU8; SITES] = [const { AtomicU8::new(0) }; SITES];
 static PASSED: [AtomicU8; SITES] = [const { AtomicU8::new(0) }; SITES];
 
-/// The original, and a note that it was here.
-const RECORD: u8 = 0x80;
+/// No variant has this number: the original, and a note that it was passed.
+const RECORD: u8 = 255;
 
 #[inline(always)]
 pub fn pick(site: usize) -> u8 {
     let state = STATE[site].load(Relaxed);
-    if state == 0 {
-        return 0;
+    if state != 0 {
+        PASSED[site].store(1, Relaxed);
     }
-    PASSED[site].store(1, Relaxed);
-    state & !RECORD
+    state
 }
 
 extern "C" fn start() {
@@ -93,12 +92,12 @@ macro_rules! assign {
 macro_rules! logic {
     ($site:literal; $a:expr; $b:expr; && ||) => {
         match $a {
-            a => if a == (crate::mutant::pick($site) == 0) { $b } else { a }
+            a => if a == (crate::mutant::pick($site) != 1) { $b } else { a }
         }
     };
     ($site:literal; $a:expr; $b:expr; || &&) => {
         match $a {
-            a => if a == (crate::mutant::pick($site) != 0) { $b } else { a }
+            a => if a == (crate::mutant::pick($site) == 1) { $b } else { a }
         }
     };
 }
@@ -107,7 +106,7 @@ macro_rules! logic {
 macro_rules! unary {
     ($site:literal; $op:tt $a:expr) => {
         match $a {
-            a => if crate::mutant::pick($site) == 0 { $op a } else { a }
+            a => if crate::mutant::pick($site) == 1 { a } else { $op a }
         }
     };
 }

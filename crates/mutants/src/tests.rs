@@ -60,9 +60,10 @@ impl Test {
 }
 
 /// Builds the tests of the copy, and gives back the programs.
-pub fn build(copy: &Path, mut cargo: Command) -> Result<Vec<PathBuf>> {
-    let arguments = ["test", "--no-run", "-p", "logits", "--lib", "--tests", "--message-format=json"];
-    let output = cargo.current_dir(copy).args(arguments).stderr(Stdio::inherit()).output()?;
+pub fn build(copy: &Path, mut cargo: Command, programs: &str) -> Result<Vec<PathBuf>> {
+    let arguments = ["test", "--no-run", "-p", "logits", "--features", "rand", "--message-format=json"];
+    cargo.current_dir(copy).args(arguments).args(programs.split_whitespace());
+    let output = cargo.stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "the tests of the copy do not compile");
     let mut programs = Vec::new();
     for line in output.stdout.split(|&byte| byte == b'\n') {
