@@ -427,3 +427,33 @@ impl<P: Side, Q: Side> Summarize<f32> for Kl<'_, P, Q> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cancels in the plain formula is its error: so that is small where `g` is not.
+    #[test]
+    fn between_two_elements_there_is_what_the_formula_says() {
+        for part in [1e-12, 1e-3, 0.1, 0.3, 0.5, 0.9] {
+            for g in (-7000..7000).map(|i| f64::from(i) / 10.0 + 0.03).chain([1.0, 1e-3, -1e-3, 2e-2, -2e-2])
+            {
+                // log(1 - part + part exp(g))
+                let ratio = if g > 1.0 {
+                    g + libm::log(part) + libm::log1p((1.0 - part) / part * libm::exp(-g))
+                } else {
+                    libm::log1p(part * libm::expm1(g))
+                };
+                let got = between(part, g);
+                let (error, bound) =
+                    ((got.0 - (ratio - part * g)).abs(), 1e-15 * (part * g).abs().max(ratio.abs()));
+                assert!(error <= 4.0 * bound + 1e-8 * got.0, "{part} {g}: {got:?} {}", ratio - part * g);
+                assert!(
+                    (got.1 - ratio).abs() <= 1e-14 * (ratio.abs() + g.abs()),
+                    "{part} {g}: {got:?} {ratio}"
+                );
+            }
+            assert_eq!(between(part, 0.0), (0.0, 0.0));
+        }
+    }
+}

@@ -63,6 +63,9 @@ enum Step {
         /// Only those whose name contains this
         #[arg(long, default_value = "")]
         name: String,
+        /// With tests of at most so many seconds: a first pass, for which what is missed costs less
+        #[arg(long, default_value_t = f64::INFINITY)]
+        limit: f64,
     },
     /// Prints a table, and those that are alive
     Report,
@@ -110,7 +113,7 @@ fn main() -> Result<()> {
     match &arguments.step {
         Step::Plan { files } => plan(&arguments, files),
         Step::Record { programs, limit } => record(&arguments, programs, *limit),
-        Step::Judge { again, name } => judge(&arguments, *again, name),
+        Step::Judge { again, name, limit } => judge(&arguments, *again, name, *limit),
         Step::Report => report::print(&arguments.read("plan.json")?, &judge::read(&results(&arguments))?),
     }
 }
@@ -160,9 +163,10 @@ fn record(arguments: &Arguments, programs: &str, limit: f64) -> Result<()> {
     arguments.write("tests.json", &tests)
 }
 
-fn judge(arguments: &Arguments, again: bool, name: &str) -> Result<()> {
+fn judge(arguments: &Arguments, again: bool, name: &str, limit: f64) -> Result<()> {
     let plan: Plan = arguments.read("plan.json")?;
-    let tests: Vec<tests::Test> = arguments.read("tests.json")?;
+    let mut tests: Vec<tests::Test> = arguments.read("tests.json")?;
+    tests.retain(|test| test.seconds <= limit);
     let (copy, results) = (arguments.copy(), results(arguments));
     let known = judge::read(&results)?;
     let is_judged = |mutant: &str| match known.get(mutant).map(|judgement| judgement.outcome) {
