@@ -319,7 +319,9 @@ fn nobody_counts_and_means_something() {
         Engine::new().cross_entropy(Rows::new(&[f32::NAN, 1.0], 2).unwrap(), &[-100], &mut out).unwrap();
     assert_eq!((loss, out[0]), (Loss::default(), RowLoss::default()));
     assert!(loss.mean().is_nan());
-    assert_eq!(loss.mean_or(0.0), 0.0);
+    assert_eq!((loss.mean_or(0.0), loss.mean_or(3.5)), (0.0, 3.5));
+    let loss = Loss { sum: 6.0, weight: 4.0, count: 3 };
+    assert_eq!((loss.mean(), loss.mean_or(3.5), loss.perplexity()), (1.5, 1.5, 1.5_f64.exp()));
 }
 
 /// Before anything is written.

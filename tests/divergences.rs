@@ -4,7 +4,7 @@ mod common;
 mod tables;
 
 use common::*;
-use logits::{Distribution, Engine, Error, Isa, Rows, reference};
+use logits::{Distribution, Divergence, Engine, Error, Isa, Rows, reference};
 use proptest::prelude::*;
 use tables::{divergences, number, numbers};
 
@@ -285,6 +285,17 @@ fn a_batch_is_its_rows_in_any_form() {
             }
         }
     }
+}
+
+/// Estimates from one token, and the mean of a batch.
+#[test]
+fn a_token_and_a_batch_say_something() {
+    for (ours, other) in [(-1.0, -1.5), (-2.0, -0.25), (-3.0, -3.0)] {
+        assert_eq!(logits::kl_k1(ours, other), ours - other);
+        let k3 = (other - ours).exp() - 1.0 - (other - ours);
+        assert!((logits::kl_k3(ours, other) - k3).abs() < 1e-12 * k3.max(1e-3));
+    }
+    assert_eq!(Divergence { sum: 6.0, rows: 4 }.batch_mean(), 1.5);
 }
 
 #[test]

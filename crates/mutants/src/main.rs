@@ -51,6 +51,9 @@ enum Step {
         /// Arguments of `cargo test` that choose the programs, such as `--lib`
         #[arg(long, default_value = "--lib --tests", allow_hyphen_values = true)]
         programs: String,
+        /// Keep what is known of other programs: the switches have to be the same
+        #[arg(long)]
+        add: bool,
         /// Seconds that a test may take, or it is left out
         #[arg(long, default_value_t = 20.0)]
         limit: f64,
@@ -112,7 +115,7 @@ fn main() -> Result<()> {
     arguments.work = arguments.work.canonicalize()?;
     match &arguments.step {
         Step::Plan { files } => plan(&arguments, files),
-        Step::Record { programs, limit } => record(&arguments, programs, *limit),
+        Step::Record { programs, add, limit } => record(&arguments, programs, *add, *limit),
         Step::Judge { again, name, limit } => judge(&arguments, *again, name, *limit),
         Step::Report => report::print(&arguments.read("plan.json")?, &judge::read(&results(&arguments))?),
     }
@@ -154,11 +157,13 @@ fn plan(arguments: &Arguments, files: &[String]) -> Result<()> {
     }
 }
 
-fn record(arguments: &Arguments, programs: &str, limit: f64) -> Result<()> {
+fn record(arguments: &Arguments, programs: &str, add: bool, limit: f64) -> Result<()> {
     let copy = arguments.copy();
     let programs = tests::build(&copy, arguments.cargo(), programs)?;
     let scratch = arguments.work.join("passed");
-    let tests = tests::record(&copy, &programs, Duration::from_secs_f64(limit), &scratch)?;
+    let mut tests: Vec<tests::Test> = if add { arguments.read("tests.json")? } else { Vec::new() };
+    tests.retain(|test| !programs.contains(&test.binary));
+    tests.extend(tests::record(&copy, &programs, Duration::from_secs_f64(limit), &scratch)?);
     println!("{} tests, {:.0} s", tests.len(), tests.iter().map(|test| test.seconds).sum::<f64>());
     arguments.write("tests.json", &tests)
 }
