@@ -253,6 +253,30 @@ proptest! {
     }
 }
 
+/// As few classes as lanes, and sixteen rows and more, which are read together: also where one of them is none, or leads.
+#[test]
+fn few_classes_are_as_exact() {
+    for engine in engines() {
+        for cols in [2, 5, 10, 16] {
+            for spread in [3.0, 30.0, 300.0] {
+                let (rows, mut random) = (40, Random(cols as u64));
+                let x: Vec<f32> = (0..rows * cols).map(|_| random.uniform(-spread, spread)).collect();
+                let classes: Vec<i64> = (0..rows).map(|_| random.below(cols) as i64).collect();
+                let mut out = vec![RowLoss::default(); rows];
+                engine.cross_entropy(Rows::new(&x, cols).unwrap(), &classes, &mut out).unwrap();
+                for ((x, &class), got) in x.chunks(cols).zip(&classes).zip(out) {
+                    let b: Vec<f64> = (0..cols).map(|c| f64::from(u8::from(c as i64 == class))).collect();
+                    let (want, logsumexp) = (reference::cross_entropy(x, &b), reference::logsumexp(x));
+                    let bound = 5e-7 * want + 1e-15;
+                    assert!((got.loss - want).abs() <= bound, "{}: {x:?} {got:?} {want}", engine.isa());
+                    assert!((got.logsumexp - logsumexp).abs() < 4e-7 + 1e-14 * spread, "{got:?} {logsumexp}");
+                    assert_eq!(got.weight, 1.0);
+                }
+            }
+        }
+    }
+}
+
 /// Rows of many segments over threads.
 #[test]
 fn threads_do_not_show() {
