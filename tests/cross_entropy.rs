@@ -348,6 +348,7 @@ fn nobody_counts_and_means_something() {
     assert_eq!((loss, out[0]), (Loss::default(), RowLoss::default()));
     assert!(loss.mean().is_nan());
     assert_eq!((loss.mean_or(0.0), loss.mean_or(3.5)), (0.0, 3.5));
+    assert_eq!(Targets::from(&[0, 1, 1]).rows(), 3);
     let loss = Loss { sum: 6.0, weight: 4.0, count: 3 };
     assert_eq!((loss.mean(), loss.mean_or(3.5), loss.perplexity()), (1.5, 1.5, 1.5_f64.exp()));
 }

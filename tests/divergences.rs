@@ -179,8 +179,8 @@ fn segment(kind: usize, offset: f32, random: &mut Random) -> Vec<f32> {
     x
 }
 
-/// Ordinary segments, far ones, masked ones, and such as have what is no number, in all pairs of rows of two; as logits and as
-/// probabilities, which need not sum to 1.
+/// Ordinary segments, far ones, masked ones, and such as have what is no number, in all pairs of rows of two, and an ordinary one
+/// behind them; as logits and as probabilities, which need not sum to 1.
 #[test]
 fn segments_of_every_kind_meet() {
     const KINDS: usize = 6;
@@ -191,7 +191,7 @@ fn segments_of_every_kind_meet() {
         let (offset, is_small) = if i % 2 == 0 { (600.0, false) } else { (40.0, true) };
         let mut random = Random(i as u64);
         let mut row = |i: usize| {
-            let kinds = [i % KINDS, i / KINDS % KINDS];
+            let kinds = [i % KINDS, i / KINDS % KINDS, 0];
             kinds.map(|kind| segment(kind, offset, &mut random)).concat()
         };
         let (x, y) = (row(i), row(i / KINDS.pow(2)));

@@ -75,6 +75,23 @@ fn expected_value_error(engine: Engine, x: &[f32], values: &[f32], temperature: 
     of_bound(out[0] - reference::expected_value(x, values, temperature), bound)
 }
 
+#[test]
+fn short_forms_are_the_long_ones() {
+    let (x, mut random) = ([1.0, 3.0, 2.0, 0.5, -1.0, 0.25], Random(3));
+    let x = x.map(|x| x + random.uniform(-0.1, 0.1));
+    let rows = Rows::new(&x, 3).unwrap();
+    for engine in engines() {
+        let (mut short, mut long) = ([RowStatistics::default(); 2], [RowStatistics::default(); 2]);
+        engine.statistics(rows, &mut short).unwrap();
+        engine.statistics_with(rows, &Statistics::default(), &mut long, &mut []).unwrap();
+        assert!(short == long && !short[0].max.is_nan());
+        let (mut short, mut long) = ([-7.0; 2], [-7.0; 2]);
+        engine.varentropy(rows, &mut short).unwrap();
+        engine.varentropy_with(rows, &mut long, &at(1.0)).unwrap();
+        assert!(short == long && short[0] > 0.0);
+    }
+}
+
 /// Of probabilities as they are, and of the largest logit alone, in one segment or several.
 #[test]
 fn expected_values_of_what_is_given_and_of_the_largest() {
