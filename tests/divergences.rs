@@ -203,7 +203,7 @@ fn segments_of_every_kind_meet() {
             (want(reference::kl_divergence(&x, &y, 1.0)), want(reference::js_divergence(&x, &y, 0.3, 1.0)));
         let probabilities = [&x, &y].map(|x| x.iter().map(|x| 8.0 * x.exp()).collect::<Vec<_>>());
         let forms = |i: usize| {
-            let rows = |x| Rows::new(x, 2 * SEGMENT).unwrap();
+            let rows = |x| Rows::new(x, 3 * SEGMENT).unwrap();
             [Distribution::Logits(rows([&x, &y][i])), Distribution::Probabilities(rows(&probabilities[i]))]
         };
         for engine in engines() {
