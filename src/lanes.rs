@@ -336,3 +336,152 @@ pub fn each<S: Simd, const N: usize>(s: S, numbers: &[f32; N]) -> S::F32 {
         numbers => s.load(numbers.try_into().expect("sixteen")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::trial::tested;
+    use crate::simd::Kernel;
+    use crate::simd::isa::Machine;
+    use crate::span::{Fence, Slots, Stream, Write};
+
+    /// A row of few different numbers, so that each is there often, and its first places are in every lane.
+    fn row(len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * i + len) % 23) as f32 - 14.0).collect()
+    }
+
+    #[derive(Clone, Copy)]
+    struct Everything;
+
+    impl Kernel for Everything {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            for len in 0..150 {
+                let x = row(len);
+                passes(s, &x);
+                // With a NaN, in every place.
+                for at in 0..len {
+                    let mut x = x.clone();
+                    x[at] = f32::NAN;
+                    assert!(has_nan(s, Read::new(&x)), "{at} of {len}");
+                }
+            }
+        }
+    }
+
+    /// Each pass against what an iterator says.
+    #[inline(always)]
+    fn passes<S: Simd>(s: S, x: &[f32]) {
+        let (len, read) = (x.len(), Read::new(x));
+        let largest = |from: f32, of: fn(f32) -> f32| x.iter().map(|&x| of(x)).fold(from, f32::max);
+        let (max, most) = (largest(f32::NEG_INFINITY, |x| x), largest(0.0, f32::abs));
+        assert_eq!(max_reduce(s, read), max, "{len}");
+        assert_eq!(magnitude(s, &[read, Read::new(&[-3.5])]), most.max(3.5), "{len}");
+        let (maxima, magnitudes) = maxima_by_lane(s, read, s.splat(2.5));
+        assert_eq!((maxima.reduce_max(), magnitudes.reduce_max()), (max, most.max(2.5)), "{len}");
+        assert!(!has_nan(s, read), "{len}");
+        for value in [-14.0, -5.0, 0.0, 8.0, 9.0] {
+            assert_eq!(count(s, read, value) as usize, x.iter().filter(|&&x| x == value).count());
+            assert_eq!(count_at_least(s, read, value), x.iter().filter(|&&x| x >= value).count());
+        }
+        for (i, value) in x.iter().enumerate() {
+            let first = x.iter().position(|x| x == value);
+            assert_eq!(Some(position(s, read, *value)), first, "{i} of {len}");
+        }
+        // Each at its place alone.
+        let rising: Vec<_> = (0..len).map(|i| i as f32).collect();
+        for i in 0..len {
+            assert_eq!(position(s, Read::new(&rising), i as f32), i, "{len}");
+        }
+        writes(s, x);
+    }
+
+    /// What is put in the place of each element.
+    #[inline(always)]
+    fn writes<S: Simd>(s: S, x: &[f32]) {
+        let mut y = x.to_vec();
+        map(s, &mut Write::in_place(&mut y), 0.0, Magnitude);
+        assert!(y.iter().zip(x).all(|(y, x)| *y == x.abs()), "{y:?}");
+        fill(s, &mut Write::in_place(&mut y), 1.5);
+        assert!(y.iter().all(|&y| y == 1.5), "{y:?}");
+        {
+            let fence = Fence::new(s);
+            for mut part in Stream::new(&fence, x, Slots::of(&mut y)) {
+                map(s, &mut part, 0.0, Same);
+            }
+        }
+        assert_eq!(y, x);
+        let others = [Read::new(x), Read::new(x)];
+        zip(s, &mut Write::in_place(&mut y), others, 0.0, Ramp);
+        let ramp = |(i, &x): (usize, &f32)| if x == 3.0 { f32::NAN } else { x * x - x + i as f32 };
+        let want: Vec<_> = x.iter().enumerate().map(|at| ramp(at).to_bits()).collect();
+        assert_eq!(y.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), want);
+    }
+
+    /// A product and a difference of what stands beside an element, and its place; and a NaN with a sign.
+    struct Ramp;
+
+    impl<S: Simd> Zip<S, 2> for Ramp {
+        #[inline(always)]
+        fn apply<const N: usize>(
+            &self,
+            s: S,
+            at: usize,
+            mut lanes: [S::F32; N],
+            [a, b]: [[S::F32; N]; 2],
+        ) -> [S::F32; N] {
+            for i in 0..N {
+                let places: [f32; LANES] = core::array::from_fn(|lane| (at + i * LANES + lane) as f32);
+                let nan = lanes[i].equals(s.splat(3.0));
+                let y = lanes[i] * a[i] - b[i] + s.load(&places);
+                lanes[i] = nan.select(s.splat(-f32::NAN), y);
+            }
+            lanes
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Few;
+
+    impl Kernel for Few {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            let rows: [[f32; LANES]; LANES] =
+                core::array::from_fn(|i| row(LANES + i).try_into().unwrap_or([i as f32; LANES]));
+            let largest = rows.map(|row| row.into_iter().fold(f32::NEG_INFINITY, f32::max));
+            assert_eq!(maxima(s, &rows), largest);
+            assert_eq!(maxima(s, &[rows[3]]), [largest[3]]);
+            assert_eq!(each(s, &largest).to_array(), largest);
+            assert_eq!(each(s, &[2.5]).to_array(), [2.5; LANES]);
+
+            // A place before the vectors, in each lane of them, behind them, and none.
+            let at = 5;
+            for place in (0..60).map(Some).chain([None]) {
+                let lanes = with(s, at, [s.load(&rows[0]), s.load(&rows[1])], place, -99.0);
+                let mut want = [rows[0], rows[1]].concat();
+                if let Some(x) = place.and_then(|place| want.get_mut(place.wrapping_sub(at))) {
+                    *x = -99.0;
+                }
+                assert_eq!([lanes[0].to_array(), lanes[1].to_array()].concat(), want, "{place:?}");
+            }
+            let signs: [f32; LANES] = core::array::from_fn(|i| i as f32 - 7.0);
+            let positive = signs.map(|x| if x < 0.0 { u32::MAX } else { x.to_bits() });
+            let bits = |x: f32| if x.is_nan() { u32::MAX } else { x.to_bits() };
+            assert_eq!(not_negative(s, s.load(&signs)).to_array().map(bits), positive);
+            let infinite = unless_zero(s, s.load(&signs), s.splat(f32::INFINITY)).to_array();
+            assert_eq!(infinite, signs.map(|x| if x == 0.0 { 0.0 } else { f32::INFINITY }));
+        }
+    }
+
+    #[test]
+    fn passes_are_those_of_iterators() {
+        for isa in tested() {
+            Machine::new(isa).unwrap().run(Everything);
+            Machine::new(isa).unwrap().run(Few);
+        }
+    }
+}

@@ -75,7 +75,11 @@ fn plainly(x: &[f32], cols: usize, labels: &[i64], temperature: f64) -> Calibrat
 fn everything_is_as_defined() {
     for (rows, cols) in [(1, 2), (700, 10), (300, 100), (3, 9000)] {
         let mut random = Random(cols as u64);
-        let x: Vec<f32> = (0..rows * cols).map(|_| random.normal(2.0)).collect();
+        let mut x: Vec<f32> = (0..rows * cols).map(|_| random.normal(2.0)).collect();
+        // Segments with shifts of their own, none of which is nothing beside the others.
+        for (i, x) in x.iter_mut().enumerate().filter(|_| cols > SEGMENT) {
+            *x += [700.0, 702.0, 701.0][i % cols / SEGMENT];
+        }
         let labels: Vec<i64> =
             (0..rows).map(|i| if i % 9 == 4 { -100 } else { random.below(cols) as i64 }).collect();
         for temperature in [1.0, 0.6, 2.5] {
@@ -91,6 +95,7 @@ fn everything_is_as_defined() {
                 ];
                 assert!(pairs.iter().all(|(got, want)| (got - want).abs() < 2e-6), "{got:?} {want:?}");
                 assert_eq!(got.bins.map(|bin| bin.count), want.bins.map(|bin| bin.count));
+                assert_eq!((got.temperature, got.count), (temperature, want.count));
             }
         }
     }
@@ -116,6 +121,33 @@ fn the_temperature_is_the_best() {
     }
 }
 
+/// Also of rows of several segments, which lie apart, and with labels that do not count.
+#[test]
+fn the_temperature_of_long_rows_is_the_best() {
+    let (rows, cols) = (9, 9000);
+    let mut random = Random(8);
+    let x: Vec<f32> =
+        (0..rows * cols).map(|i| random.normal(2.0) + (300 + 2 * (i % cols / SEGMENT)) as f32).collect();
+    let best = |row: &[f32]| (0..cols).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+    // Some of the first, some anywhere.
+    let label = |(i, row)| match i % 3 {
+        0 => best(row) as i64,
+        1 => 77,
+        _ => -100,
+    };
+    let labels: Vec<i64> = x.chunks(cols).enumerate().map(label).collect();
+    for engine in engines() {
+        let temperature = engine.fit_temperature(Rows::new(&x, cols).unwrap(), &labels).unwrap();
+        let loss = |temperature| plainly(&x, cols, &labels, temperature).nll;
+        let least = loss(temperature);
+        assert!(
+            least < loss(temperature * 1.001) && least < loss(temperature / 1.001),
+            "{}: {temperature}",
+            engine.isa()
+        );
+    }
+}
+
 #[test]
 fn what_has_no_best_temperature() {
     let engine = Engine::new();
@@ -131,8 +163,10 @@ fn what_has_no_best_temperature() {
     assert!(matches!(error, Error::OutOfRange { .. }));
     let error = engine.calibration(rows, &[0, 2], 1.0).unwrap_err();
     assert_eq!(error.to_string(), "the target of row 1 is 2, which is none of the 2 classes");
-    // A row without a distribution does not count.
+    // A row without a distribution does not count, and has no loss.
     let broken = [f32::NAN, 0.0, 0.0, 0.0];
     let found = engine.calibration(Rows::new(&broken, 2).unwrap(), &[0, 1], 1.0).unwrap();
     assert_eq!((found.count, found.accuracy), (1, 0.0));
+    let error = engine.fit_temperature(Rows::new(&broken, 2).unwrap(), &[0, 1]).unwrap_err();
+    assert_eq!(error.to_string(), "the mean loss of the labels is NaN: it must be finite, to have a minimum");
 }

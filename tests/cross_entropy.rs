@@ -253,6 +253,34 @@ proptest! {
     }
 }
 
+/// As few classes as lanes, and sixteen rows and more, which are read together: also where one of them is none, or leads.
+#[test]
+fn few_classes_are_as_exact() {
+    for engine in engines() {
+        for cols in [2, 5, 10, 16] {
+            for spread in [3.0, 30.0, 300.0] {
+                let (rows, mut random) = (40, Random(cols as u64));
+                let mut x: Vec<f32> = (0..rows * cols).map(|_| random.uniform(-spread, spread)).collect();
+                // Some with as many as two largest.
+                x.chunks_mut(cols)
+                    .step_by(3)
+                    .for_each(|x| x[cols - 1] = x[..cols - 1].iter().copied().fold(x[0], f32::max));
+                let classes: Vec<i64> = (0..rows).map(|_| random.below(cols) as i64).collect();
+                let mut out = vec![RowLoss::default(); rows];
+                engine.cross_entropy(Rows::new(&x, cols).unwrap(), &classes, &mut out).unwrap();
+                for ((x, &class), got) in x.chunks(cols).zip(&classes).zip(out) {
+                    let b: Vec<f64> = (0..cols).map(|c| f64::from(u8::from(c as i64 == class))).collect();
+                    let (want, logsumexp) = (reference::cross_entropy(x, &b), reference::logsumexp(x));
+                    let bound = 5e-7 * want + 1e-15;
+                    assert!((got.loss - want).abs() <= bound, "{}: {x:?} {got:?} {want}", engine.isa());
+                    assert!((got.logsumexp - logsumexp).abs() < 4e-7 + 1e-14 * spread, "{got:?} {logsumexp}");
+                    assert_eq!(got.weight, 1.0);
+                }
+            }
+        }
+    }
+}
+
 /// Rows of many segments over threads.
 #[test]
 fn threads_do_not_show() {
@@ -319,7 +347,10 @@ fn nobody_counts_and_means_something() {
         Engine::new().cross_entropy(Rows::new(&[f32::NAN, 1.0], 2).unwrap(), &[-100], &mut out).unwrap();
     assert_eq!((loss, out[0]), (Loss::default(), RowLoss::default()));
     assert!(loss.mean().is_nan());
-    assert_eq!(loss.mean_or(0.0), 0.0);
+    assert_eq!((loss.mean_or(0.0), loss.mean_or(3.5)), (0.0, 3.5));
+    assert_eq!(Targets::from(&[0, 1, 1]).rows(), 3);
+    let loss = Loss { sum: 6.0, weight: 4.0, count: 3 };
+    assert_eq!((loss.mean(), loss.mean_or(3.5), loss.perplexity()), (1.5, 1.5, 1.5_f64.exp()));
 }
 
 /// Before anything is written.

@@ -294,7 +294,9 @@ fn free_functions_are_the_engine() {
         logits::log_softmax_in_place(&mut y);
         assert_eq!(bits(&y), want.log_softmax);
         assert_eq!(logits::logsumexp(&x).to_bits(), want.logsumexp[0]);
+        assert_eq!(logits::entropy(&x).to_bits(), want.entropy[0]);
     }
+    assert!(logits::entropy(&[]).is_nan());
 }
 
 /// Every instruction set that this machine should have has been tested.

@@ -4,7 +4,7 @@ mod common;
 mod tables;
 
 use common::*;
-use logits::{Distribution, Engine, Error, Isa, Rows, reference};
+use logits::{Distribution, Divergence, Engine, Error, Isa, Rows, reference};
 use proptest::prelude::*;
 use tables::{divergences, number, numbers};
 
@@ -200,6 +200,71 @@ proptest! {
     }
 }
 
+/// Logits of one kind, a segment of them: nearly all masked, as only few have to be there.
+fn segment(kind: usize, offset: f32, random: &mut Random) -> Vec<f32> {
+    let mut x = vec![f32::NEG_INFINITY; SEGMENT];
+    let level = if kind == 1 { offset } else { 0.0 };
+    if kind != 2 {
+        (0..5).for_each(|i| x[i * 800] = level + random.uniform(-3.0, 3.0));
+    }
+    match kind {
+        // More than there is of the others.
+        3 => (0..5).for_each(|i| x[i * 800 + 1] = random.uniform(-3.0, 3.0)),
+        4 => x[17] = f32::NAN,
+        5 => x[18] = f32::INFINITY,
+        _ => {}
+    }
+    x
+}
+
+/// Ordinary segments, far ones, masked ones, and such as have what is no number, in all pairs of rows of two, and an ordinary one
+/// behind them; as logits and as probabilities, which need not sum to 1.
+#[test]
+fn segments_of_every_kind_meet() {
+    const KINDS: usize = 6;
+    let all = KINDS.pow(4);
+    let options = Default::default();
+    for i in (0..all).step_by(one_of().min(5)).map(|i| i * 601 % all) {
+        // Beyond 256 a maximum is subtracted; the exponential of 40 is a float.
+        let (offset, is_small) = if i % 2 == 0 { (600.0, false) } else { (40.0, true) };
+        let mut random = Random(i as u64);
+        let mut row = |i: usize| {
+            let kinds = [i % KINDS, i / KINDS % KINDS, 0];
+            kinds.map(|kind| segment(kind, offset, &mut random)).concat()
+        };
+        let (x, y) = (row(i), row(i / KINDS.pow(2)));
+        let is_bad = |x: &[f32]| x.iter().any(|&x| x.is_nan() || x == f32::INFINITY);
+        let nothing = |x: &[f32]| x.iter().all(|&x| x == f32::NEG_INFINITY);
+        let has_none = is_bad(&x) || is_bad(&y) || nothing(&x) || nothing(&y);
+        let want = |value: f64| if has_none { f64::NAN } else { value };
+        let (want_kl, want_js) =
+            (want(reference::kl_divergence(&x, &y, 1.0)), want(reference::js_divergence(&x, &y, 0.3, 1.0)));
+        let probabilities = [&x, &y].map(|x| x.iter().map(|x| 8.0 * x.exp()).collect::<Vec<_>>());
+        let forms = |i: usize| {
+            let rows = |x| Rows::new(x, 3 * SEGMENT).unwrap();
+            [Distribution::Logits(rows([&x, &y][i])), Distribution::Probabilities(rows(&probabilities[i]))]
+        };
+        for engine in engines() {
+            let context = format!("{}, {i}", engine.isa());
+            let (got_kl, got_js) = (kl(engine, &x, &y, 1.0), js(engine, &x, &y, 0.3, 1.0));
+            assert!(agrees(got_kl, want_kl), "{context}: KL {got_kl:e} {want_kl:e}");
+            assert!(agrees(got_js, want_js), "{context}: JS {got_js:e} {want_js:e}");
+            // Rounded probabilities are those of other logits.
+            let close = |got: f64, want: f64| {
+                got.is_nan() && want.is_nan() || got == want || (got - want).abs() < 3e-6 * (1.0 + want)
+            };
+            let pairs = forms(0).into_iter().flat_map(|p| forms(1).map(|q| (p, q)));
+            for (p, q) in pairs.filter(|_| is_small) {
+                let mut out = [-7.0];
+                engine.kl_divergence_with(p, q, &options, &mut out).unwrap();
+                assert!(close(out[0], want_kl), "{context}: KL {:e} {want_kl:e}", out[0]);
+                engine.js_divergence_with(p, q, 0.3, &options, &mut out).unwrap();
+                assert!(close(out[0], want_js), "{context}: JS {:e} {want_js:e}", out[0]);
+            }
+        }
+    }
+}
+
 /// The same distributions in all forms, and the threads.
 #[test]
 fn a_batch_is_its_rows_in_any_form() {
@@ -258,6 +323,17 @@ fn a_batch_is_its_rows_in_any_form() {
             }
         }
     }
+}
+
+/// Estimates from one token, and the mean of a batch.
+#[test]
+fn a_token_and_a_batch_say_something() {
+    for (ours, other) in [(-1.0, -1.5), (-2.0, -0.25), (-3.0, -3.0)] {
+        assert_eq!(logits::kl_k1(ours, other), ours - other);
+        let k3 = (other - ours).exp() - 1.0 - (other - ours);
+        assert!((logits::kl_k3(ours, other) - k3).abs() < 1e-12 * k3.max(1e-3));
+    }
+    assert_eq!(Divergence { sum: 6.0, rows: 4 }.batch_mean(), 1.5);
 }
 
 #[test]

@@ -193,6 +193,25 @@ fn bytes_are_the_same_part() {
     }
 }
 
+/// The first of the largest is the one with the least column, in whatever order parts come together.
+#[test]
+fn parts_come_in_any_order() {
+    for engine in engines() {
+        for (left, right, argmax) in [
+            (&[0.0, 3.0, 1.0][..], &[3.0, 2.0][..], 1),
+            (&[0.0, 3.5], &[1.0, 3.0], 1),
+            (&[0.0, 3.0], &[1.0, 3.5], 3),
+            (&[-0.0, -0.0], &[-0.0], 0),
+        ] {
+            let parts = [part(engine, left, 0, 0.7), part(engine, right, left.len(), 0.7)];
+            for row in [parts[0].merge(parts[1]), parts[1].merge(parts[0])].map(|row| row.finish()) {
+                assert_eq!(row.argmax, argmax, "{}: {left:?} {right:?}", engine.isa());
+                assert!(row.max != 0.0 || row.max.is_sign_positive());
+            }
+        }
+    }
+}
+
 #[test]
 fn nothing_changes_nothing() {
     let engine = Engine::new();

@@ -124,6 +124,35 @@ fn rows_of_nothing_but_masks() {
     }
 }
 
+/// The answer to masked rows is not that to broken ones, in a batch and at any temperature.
+#[test]
+fn rows_that_are_broken_are_not_masked() {
+    const NONE: f32 = f32::NEG_INFINITY;
+    for engine in engines() {
+        for len in [2, 17, 5000] {
+            // As many narrow rows as are read together, and some.
+            let mut x = vec![NONE; 21 * len];
+            for three in x.chunks_mut(3 * len) {
+                (three[len - 1], three[2 * len - 1]) = (f32::NAN, f32::INFINITY);
+            }
+            for temperature in [1.0, 0.5, 0.0, f64::INFINITY] {
+                let options = Softmax { temperature, masked_rows: MaskedRows::Zeros };
+                let mut y = vec![0.5; x.len()];
+                let rows = Rows::new(&x, len).unwrap();
+                engine.softmax_with(rows, RowsMut::new(&mut y, len).unwrap(), &options).unwrap();
+                for y in y.chunks(3 * len) {
+                    let (broken, masked) = y.split_at(2 * len);
+                    assert!(broken.iter().all(is_canonical_nan), "{}: {temperature}", engine.isa());
+                    assert!(masked.iter().all(|y| y.to_bits() == 0), "{}: {temperature}", engine.isa());
+                }
+                let mut same = x.clone();
+                engine.softmax_in_place_with(RowsMut::new(&mut same, len).unwrap(), &options).unwrap();
+                assert!(same.iter().zip(&y).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_segment_of_masks_is_nothing() {
     for engine in engines() {

@@ -76,6 +76,64 @@ fn expected_value_error(engine: Engine, x: &[f32], values: &[f32], temperature: 
 }
 
 #[test]
+fn short_forms_are_the_long_ones() {
+    let (x, mut random) = ([1.0, 3.0, 2.0, 0.5, -1.0, 0.25], Random(3));
+    let x = x.map(|x| x + random.uniform(-0.1, 0.1));
+    let rows = Rows::new(&x, 3).unwrap();
+    for engine in engines() {
+        let (mut short, mut long) = ([RowStatistics::default(); 2], [RowStatistics::default(); 2]);
+        engine.statistics(rows, &mut short).unwrap();
+        engine.statistics_with(rows, &Statistics::default(), &mut long, &mut []).unwrap();
+        assert!(short == long && !short[0].max.is_nan());
+        let (mut short, mut long) = ([-7.0; 2], [-7.0; 2]);
+        engine.varentropy(rows, &mut short).unwrap();
+        engine.varentropy_with(rows, &mut long, &at(1.0)).unwrap();
+        assert!(short == long && short[0] > 0.0);
+    }
+}
+
+/// Of probabilities as they are, and of the largest logit alone, in one segment or several.
+#[test]
+fn expected_values_of_what_is_given_and_of_the_largest() {
+    for engine in engines() {
+        for cols in [1, 17, 5000, 9001] {
+            let mut random = Random(cols as u64);
+            let mut x: Vec<f32> = (0..3 * cols).map(|_| random.unit() as f32 / cols as f32).collect();
+            let mut values: Vec<f32> = (0..cols).map(|_| random.normal(3.0)).collect();
+            let largest = [0, cols / 2, cols - 1];
+            largest.iter().enumerate().for_each(|(row, at)| x[row * cols + at] = 0.75);
+            let (rows, mut out) = (Rows::new(&x, cols).unwrap(), [-7.0; 3]);
+            engine.expected_value_of_probabilities(rows, &values, &mut out).unwrap();
+            for (x, got) in x.chunks(cols).zip(out) {
+                let terms = || x.iter().zip(&values).map(|(&p, &value)| f64::from(p) * f64::from(value));
+                let (want, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
+                assert!((got - want).abs() < 1e-12 * size, "{}, {cols}: {got} {want}", engine.isa());
+            }
+            engine.expected_value_with(rows, &values, &mut out, &at(0.0)).unwrap();
+            assert_eq!(out, largest.map(|at| f64::from(values[at])), "{}, {cols}", engine.isa());
+            // The same as with options that change nothing.
+            let mut same = [-7.0; 3];
+            engine.expected_value(rows, &values, &mut out).unwrap();
+            engine.expected_value_with(rows, &values, &mut same, &at(1.0)).unwrap();
+            assert_eq!(out.map(f64::to_bits), same.map(f64::to_bits));
+            values[largest[1]] = -f32::NAN;
+            engine.expected_value_with(rows, &values, &mut out, &at(0.0)).unwrap();
+            assert_eq!(out[1].to_bits(), f64::NAN.to_bits());
+            engine.expected_value_of_probabilities(rows, &values, &mut out).unwrap();
+            assert_eq!(out[1].to_bits(), f64::NAN.to_bits());
+        }
+    }
+    let (nothing, mut out) = (Rows::new(&[], 3).unwrap(), [-7.0; 2]);
+    Engine::new().expected_value(nothing, &[], &mut []).unwrap();
+    let rows = Rows::new(&[0.5; 6], 3).unwrap();
+    for values in [&[1.0; 2][..], &[1.0; 4]] {
+        let error = Engine::new().expected_value_of_probabilities(rows, values, &mut out).unwrap_err();
+        assert!(error.to_string().contains("values"), "{error}");
+    }
+    assert_eq!(out, [-7.0; 2]);
+}
+
+#[test]
 fn moments_of_named_rows_are_within_their_bounds() {
     for engine in engines() {
         let (mut varentropies, mut values) = (0.0_f64, 0.0_f64);

@@ -79,7 +79,19 @@ mod tests {
     #[test]
     fn powers_of_two() {
         for exponent in -1022..1024 {
-            assert_eq!(power_of_two_float(exponent as f32), power_of_two(exponent));
+            let power = power_of_two(exponent);
+            assert_eq!(power, 2_f64.powi(exponent));
+            assert_eq!(power_of_two_float(exponent as f32), power);
+        }
+    }
+
+    #[test]
+    fn two_floats_are_a_number() {
+        for x in between(1e-9, 1e9).flat_map(|x| [x, -x]) {
+            let (hi, lo) = in_two(x);
+            assert_eq!(hi, x as f32);
+            assert_eq!(lo, (x - f64::from(hi)) as f32);
+            assert!(lo.abs() <= hi.abs() * f32::EPSILON, "{x} as {hi} and {lo}");
         }
     }
 

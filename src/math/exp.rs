@@ -229,6 +229,33 @@ mod tests {
         }
     }
 
+    struct Rest(f32, f32);
+
+    impl Kernel for Rest {
+        type Output = f32;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> f32 {
+            let (z, low) = ([s.splat(self.0)], Some([s.splat(self.1)]));
+            Exp::new(s, s.splat(magic(nearest_multiple(self.0)))).exp(z, low)[0].to_array()[7]
+        }
+    }
+
+    #[test]
+    fn the_rest_of_an_argument_counts() {
+        for isa in tested() {
+            let machine = Machine::new(isa).unwrap();
+            for z in (-3999..=3999).map(|z| z as f32 / 10.0) {
+                let low = z * 0.4 * f32::EPSILON;
+                let shift = f64::from(nearest_multiple(z)) * core::f64::consts::LN_2;
+                let want = libm::exp(f64::from(z) - shift + f64::from(low)) * power_of_two(BIAS);
+                // The argument is rounded once more.
+                let relative = f64::from(machine.run(Rest(z, low))) / want - 1.0;
+                assert!(relative.abs() < (MAX_RELATIVE_UNFUSED + 0.3) * power_of_two(-24), "{isa}: {z}");
+            }
+        }
+    }
+
     /// Bits do not depend on the shift, except for the exponent.
     #[test]
     fn shifts_are_exact() {

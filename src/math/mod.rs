@@ -6,4 +6,4 @@ pub mod exp_wide;
 pub mod ln;
 pub mod phi;
 pub mod tanh;
-mod trial;
+pub mod trial;

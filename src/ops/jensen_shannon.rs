@@ -170,3 +170,41 @@ fn excess<S: Simd>(s: S, x: S::F64) -> S::F64 {
     }
     a * (x - square * series)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::trial::tested;
+    use crate::simd::isa::Machine;
+    use crate::simd::{Kernel, LANES};
+
+    #[derive(Clone, Copy)]
+    struct Excess([f64; LANES]);
+
+    impl Kernel for Excess {
+        type Output = [f64; LANES];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [f64; LANES] {
+            excess(s, s.load_f64(&self.0)).to_array()
+        }
+    }
+
+    #[test]
+    fn the_series_reaches_as_far_as_it_is_used() {
+        for isa in tested() {
+            let machine = Machine::new(isa).unwrap();
+            for i in 0..100 {
+                // Not so close to 0 that the formula cancels.
+                let x = core::array::from_fn(|lane| {
+                    let size = 0.01 + f64::from(SMALL - 0.01) * f64::from(i * 16 + lane as i32) / 1599.0;
+                    if lane % 2 == 0 { size } else { -size }
+                });
+                for (x, got) in x.into_iter().zip(machine.run(Excess(x))) {
+                    let want = x - libm::log1p(x);
+                    assert!((got / want - 1.0).abs() < 2e-12, "{isa}: {x}: {got} {want}");
+                }
+            }
+        }
+    }
+}

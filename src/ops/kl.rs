@@ -301,3 +301,33 @@ impl<P: Side, Q: Side> Summarize<f32> for Kl<'_, P, Q> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn between_two_elements_there_is_what_the_formula_says() {
+        for part in [1e-12, 1e-3, 0.1, 0.3, 0.5, 0.9] {
+            for g in (-7000..7000).map(|i| f64::from(i) / 10.0 + 0.03).chain([1.0, 1e-3, -1e-3, 2e-2, -2e-2])
+            {
+                // log(1 - part + part exp(g)), where the exponential may be infinite.
+                let ratio = if g > 600.0 {
+                    g + libm::log(part + (1.0 - part) * libm::exp(-g))
+                } else {
+                    libm::log1p(part * libm::expm1(g))
+                };
+                let (want, got) = (ratio - part * g, between(part, g));
+                // What cancels in one formula or the other.
+                let cancels = if g > 1.0 { g } else { (part * g).abs() };
+                let bound = 1e-15 * cancels.max(ratio.abs()) + 1e-8 * want;
+                assert!((got.0 - want).abs() <= bound, "{part} {g}: {got:?} {want}");
+                assert!(
+                    (got.1 - ratio).abs() <= 1e-15 * cancels.max(ratio.abs()),
+                    "{part} {g}: {got:?} {ratio}"
+                );
+            }
+            assert_eq!(between(part, 0.0), (0.0, 0.0));
+        }
+    }
+}

@@ -208,3 +208,47 @@ fn halves<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
     let high = shifted - (shifted - x);
     (high, x - high)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::trial::tested;
+    use crate::simd::isa::Machine;
+    use crate::simd::{Kernel, LANES};
+
+    #[derive(Clone, Copy)]
+    struct Error([f32; LANES], [f32; LANES]);
+
+    impl Kernel for Error {
+        type Output = ([f32; LANES], [f32; LANES]);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let (a, b) = (s.load(&self.0), s.load(&self.1));
+            let product = a * b;
+            (product.to_array(), product_error(s, a, b, product).to_array())
+        }
+    }
+
+    #[test]
+    fn a_product_and_its_error_are_exact() {
+        for isa in tested() {
+            let machine = Machine::new(isa).unwrap();
+            for i in 0..1000 {
+                // Mantissas of every length, of both signs.
+                let some = |i: usize, by: u32| (i as u32).wrapping_mul(by) as i32 >> (i % 24);
+                let a = core::array::from_fn(|lane| some(16 * i + lane, 0x9e37_79b9) as f32 * 1e-3);
+                let b = core::array::from_fn(|lane| some(16 * i + lane, 0x85eb_ca6b) as f32 * 1e-7);
+                let (products, errors) = machine.run(Error(a, b));
+                for lane in 0..LANES {
+                    let exact = f64::from(a[lane]) * f64::from(b[lane]);
+                    let got = f64::from(products[lane]) + f64::from(errors[lane]);
+                    assert_eq!(got, exact, "{isa}: {} * {}", a[lane], b[lane]);
+                }
+            }
+            // Halves that are no floats: no error then.
+            let (_, errors) = machine.run(Error([3e38; LANES], [0.7; LANES]));
+            assert_eq!(errors, [0.0; LANES], "{isa}");
+        }
+    }
+}

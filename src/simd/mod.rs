@@ -35,6 +35,7 @@ pub(crate) mod isa;
 mod neon;
 mod portable;
 mod scalar;
+mod tests;
 
 /// The lanes of a vector.
 pub const LANES: usize = 16;
