@@ -145,7 +145,7 @@ impl Engine {
     /// `-sum_c q_c log softmax(x)_c` for probabilities `q`.
     ///
     /// Rows with the class -100 are ignored. The relative error is below `4e-7`, also of a loss close to 0; with a z-loss `s` or a softcap
-    /// `c`, `6e-7 s |lse|` and `4.3e-7 c` come to that.
+    /// `c`, `6e-7 s |lse|` and `4.3e-7 c` come to that. Probabilities by weights that are below `2^-126` round to multiples of `2^-149`.
     ///
     /// | a row with | loss |
     /// |---|---|
@@ -153,6 +153,7 @@ impl Engine {
     /// | -inf where the target has no probability | as if it were absent |
     /// | -inf where it has some | +inf |
     /// | a target probability that is negative or NaN | NaN |
+    /// | one that is +inf | +inf or NaN |
     /// | several classes with a part in the loss, and logits so far apart that sums of distances are no floats | +inf |
     ///
     /// # Errors
