@@ -138,7 +138,8 @@ impl Engine {
     /// + (1 - b) Q`. For `b = 1/2` that is the usual one, which is log 2 at most; for 0 and for 1 it is `KL(P || Q)` and
     /// `KL(Q || P)`, as Liger and TRL define it.
     ///
-    /// The error is as that of [`Engine::kl_divergence`], special values as well; but for `0 < b < 1` no divergence is infinite.
+    /// The error is as that of [`Engine::kl_divergence`], special values as well; but for `0 < b < 1` no divergence is infinite. A smaller `b`
+    /// than `2^-100` but 0 is taken for that.
     /// Rows are read twice, and a long one by one thread.
     ///
     /// # Errors
