@@ -5,7 +5,7 @@ mod common;
 use std::mem::MaybeUninit;
 
 use common::*;
-use logits::{Engine, Error, Isa, MaskedRows, Rows, RowsMut, Softmax};
+use logits::{Engine, Error, Isa, MaskedRows, Rows, RowsMut, Softmax, reference};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -150,6 +150,26 @@ fn rows_that_are_broken_are_not_masked() {
                 assert!(same.iter().zip(&y).all(|(a, b)| a.to_bits() == b.to_bits()));
             }
         }
+    }
+}
+
+/// Of a row that is too long for its terms to be kept: what lies far below the others, and what is masked throughout.
+#[test]
+fn segments_of_every_kind_are_in_a_long_row() {
+    let mut random = Random(3);
+    let mut x: Vec<f32> = (0..66 * SEGMENT).map(|_| random.uniform(-9.0, 9.0)).collect();
+    for (i, segment) in x.chunks_mut(SEGMENT).enumerate() {
+        match i % 3 {
+            0 => segment[7 + i] = -3000.0,
+            1 => segment.fill(f32::NEG_INFINITY),
+            _ => {}
+        }
+    }
+    let mut want = vec![0.0; x.len()];
+    reference::softmax(&x, 1.0, &mut want);
+    for engine in engines() {
+        let found = worst(&softmax(engine, &x, 1.0), &want);
+        assert!(found.ulp <= 4.0 && found.steps <= 2.0, "{}: {found:?}", engine.isa());
     }
 }
 

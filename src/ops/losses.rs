@@ -178,7 +178,7 @@ impl Weighted {
     #[inline(always)]
     pub fn loss(self, factor: f64, pivot: f32, log_pivot: f64, rest: f64) -> f64 {
         // Where nothing counts distances may be infinite.
-        if factor == 0.0 || self.mass == 0.0 && self.distance == 0.0 {
+        if factor == 0.0 {
             return 0.0;
         }
         factor * (self.distance + self.mass * ((log_pivot - f64::from(pivot)) + rest))
@@ -237,11 +237,8 @@ impl Losses<'_> {
             };
         }
         if max == f32::NEG_INFINITY {
-            // No distance from it but an infinite one.
+            // What counts here is infinitely far from any pivot, and what does not has no mass.
             spread.pivot = max;
-            for weighted in [&mut spread.target, &mut spread.classes] {
-                weighted.mass = if weighted.distance == 0.0 { 0.0 } else { weighted.mass };
-            }
         }
         spread
     }

@@ -55,10 +55,31 @@ pub fn tree(root: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts switches into the copy, for all mutants but some.
+/// Where instruction sets are chosen.
+const DISPATCH: &str = "src/simd/isa.rs";
+
+/// Leaves out the portable instruction set and AVX-512: nothing is compiled for them. One is left that tests everything, and one
+/// that is fast.
+fn with_few(dispatch: &str) -> Result<String> {
+    let mut text = dispatch.to_owned();
+    for (of_all, of_few) in [
+        ("Machine::Portable(token) => token.vectorize(kernel)", "Machine::Portable(_) => unreachable!()"),
+        ("Machine::Avx512(token) => token.vectorize(kernel)", "Machine::Avx512(_) => unreachable!()"),
+        ("Isa::Portable => Some(Machine::Portable(Portable))", "Isa::Portable => None"),
+        ("Isa::Avx512 => Avx512::new().map(Machine::Avx512)", "Isa::Avx512 => None"),
+        ("Some(token) = Avx512::new()", "Some(token) = None"),
+    ] {
+        ensure!(text.matches(of_all).count() == 1, "{DISPATCH} has to say `{of_all}` once");
+        text = text.replace(of_all, of_few);
+    }
+    Ok(text)
+}
+
+/// Puts switches into the copy, for all mutants but some; of all instruction sets, or of [few](with_few).
 pub fn switch(
     root: &Path,
     to: &Path,
+    few: bool,
     mutants: &[Mutant],
     without: &dyn Fn(usize) -> bool,
 ) -> Result<Switched> {
@@ -85,6 +106,9 @@ pub fn switch(
         let found = sites::find(name, &source, &mutants, &twins, switched.sites.len());
         let found = found.with_context(|| name.to_owned())?;
         let (mut text, owners) = splice(&source, found.edits);
+        if name == DISPATCH && few {
+            text = with_few(&text)?;
+        }
         if name == "src/lib.rs" {
             text.push_str("\nmod mutant;\n");
         }

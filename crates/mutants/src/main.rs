@@ -43,6 +43,9 @@ struct Arguments {
 enum Step {
     /// Copies the repository, puts switches into it, and drops mutants that do not compile
     Plan {
+        /// Only the scalar instruction set and AVX2: operations on all of them take too long to compile
+        #[arg(long)]
+        few: bool,
         /// Files, as `cargo mutants -f` takes them
         files: Vec<String>,
     },
@@ -114,7 +117,7 @@ fn main() -> Result<()> {
     fs::create_dir_all(&arguments.work)?;
     arguments.work = arguments.work.canonicalize()?;
     match &arguments.step {
-        Step::Plan { files } => plan(&arguments, files),
+        Step::Plan { few, files } => plan(&arguments, *few, files),
         Step::Record { programs, add, limit } => record(&arguments, programs, *add, *limit),
         Step::Judge { again, name, limit } => judge(&arguments, *again, name, *limit),
         Step::Report => report::print(&arguments.read("plan.json")?, &judge::read(&results(&arguments))?),
@@ -125,7 +128,7 @@ fn results(arguments: &Arguments) -> PathBuf {
     arguments.work.join("results.jsonl")
 }
 
-fn plan(arguments: &Arguments, files: &[String]) -> Result<()> {
+fn plan(arguments: &Arguments, few: bool, files: &[String]) -> Result<()> {
     let (root, copy): (&Path, &Path) = (&arguments.root, &arguments.copy());
     let mutants = list::of_repository(root, files)?;
     copy::tree(root, copy)?;
@@ -138,7 +141,7 @@ fn plan(arguments: &Arguments, files: &[String]) -> Result<()> {
         .filter_map(|(&number, error)| Some((of_name(&before.mutants[number].name)?, error.clone())));
     let mut unviable: BTreeMap<usize, String> = before.collect();
     loop {
-        let switched = copy::switch(root, copy, &mutants, &|mutant| unviable.contains_key(&mutant))?;
+        let switched = copy::switch(root, copy, few, &mutants, &|mutant| unviable.contains_key(&mutant))?;
         println!("{} mutants at {} sites", mutants.len() - unviable.len(), switched.sites.len());
         let let_chain = switched.ungrammatical.iter().map(|&mutant| (mutant, "let in a chain".to_owned()));
         unviable.extend(let_chain);
