@@ -113,6 +113,11 @@ pub fn engines() -> impl Iterator<Item = Engine> {
     tested().into_iter().map(|isa| Engine::new().with_isa(isa).unwrap().serial())
 }
 
+/// Whether an engine is quick enough for rows of so many elements: the scalar one is slow, and gives the same bits as another.
+pub fn suits(engine: Engine, len: usize) -> bool {
+    engine.isa() != Isa::Scalar || len <= if is_emulated() { 1000 } else { 9000 }
+}
+
 pub fn fused() -> impl Iterator<Item = Engine> {
     engines().filter(|engine| engine.isa().is_fused())
 }
