@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use logits::{Engine, Isa, reference};
+use logits::{Engine, reference};
 use proptest::prelude::*;
 
 /// What is promised, with fused multiply-add and without.
@@ -241,10 +241,9 @@ fn search<T: Send>(
     })
 }
 
-/// Searches on the best instruction set here, and on the portable one where that rounds otherwise.
+/// Searches on the best instruction set here, and on the portable one.
 fn search_all(tries: usize) {
-    let portable = Engine::new().with_isa(Isa::Portable).unwrap().serial();
-    for engine in [Engine::new().serial(), portable] {
+    for engine in best_and_portable() {
         let isa = engine.isa();
         let promise = promised(engine, &ANY);
         let found = search(

@@ -56,7 +56,7 @@ fn pytorch_says_the_same_of_cross_entropy() {
 /// Every option against the differences of the definition in f64, in rows of several segments as well.
 #[test]
 fn differences_of_the_definition_are_the_gradient() {
-    for engine in [Engine::new().serial(), Engine::new().with_isa(logits::Isa::Portable).unwrap().serial()] {
+    for engine in best_and_portable() {
         for cols in [1, 2, 17, 64, 300, 4097] {
             let mut random = Random(cols as u64);
             let x: Vec<f32> = (0..cols).map(|_| random.uniform(-3.0, 3.0)).collect();

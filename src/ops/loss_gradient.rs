@@ -274,25 +274,27 @@ impl Gradient<'_> {
         let (weights, probabilities) =
             (losses.weights(columns.clone()), losses.probabilities(origin.row, columns));
         let (kept, share) = (losses.kept * part, losses.share * part);
-        // Of a mean by weights that are no normal floats these may be none either, and what they make of the weights is one.
-        let last = if kept.abs().max(share.abs()) > LARGE { power_of_two(64) } else { 1.0 };
+        // Of a mean by weights that are no normal floats this may be none either, and what it makes of the weights is one.
+        let last = if share.abs() > LARGE { power_of_two(64) } else { 1.0 };
         let gradient = |kept: f64, share: f64, last: f64| Subtract {
             term: Term::<S, Unit, false>::new(s, shift, Unit),
             factor: AnyFactor::new(s, factor),
-            kept: s.splat((kept / last) as f32),
-            share: s.splat((share / last) as f32),
+            kept: s.splat(kept as f32),
+            share: s.splat(share as f32),
             last: s.splat(last as f32),
             mark,
         };
         let fill = f32::NEG_INFINITY;
         match (probabilities, weights) {
             (None, None) => lanes::zip(s, segment, [], fill, gradient(0.0, share, 1.0)),
-            (None, Some(weights)) => lanes::zip(s, segment, [weights], fill, gradient(share, 0.0, last)),
+            (None, Some(weights)) => {
+                lanes::zip(s, segment, [weights], fill, gradient(share / last, 0.0, last))
+            }
             (Some(probabilities), None) => {
-                lanes::zip(s, segment, [probabilities], fill, gradient(kept, share, last));
+                lanes::zip(s, segment, [probabilities], fill, gradient(kept, share, 1.0));
             }
             (Some(probabilities), Some(weights)) => {
-                lanes::zip(s, segment, [probabilities, weights], fill, gradient(kept, share, last));
+                lanes::zip(s, segment, [probabilities, weights], fill, gradient(kept, share, 1.0));
             }
         }
     }

@@ -118,6 +118,11 @@ pub fn suits(engine: Engine, len: usize) -> bool {
     engine.isa() != Isa::Scalar || len <= if is_emulated() { 1000 } else { 9000 }
 }
 
+/// The best instruction set, and the portable one, which may round otherwise.
+pub fn best_and_portable() -> impl Iterator<Item = Engine> {
+    engines().filter(|engine| engine.isa() == Isa::detect() || engine.isa() == Isa::Portable)
+}
+
 pub fn fused() -> impl Iterator<Item = Engine> {
     engines().filter(|engine| engine.isa().is_fused())
 }

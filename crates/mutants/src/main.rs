@@ -54,6 +54,9 @@ enum Step {
         /// Arguments of `cargo test` that choose the programs, such as `--lib`
         #[arg(long, default_value = "--lib --tests", allow_hyphen_values = true)]
         programs: String,
+        /// What runs a program that is for another processor, which `CARGO_BUILD_TARGET` names
+        #[arg(long)]
+        runner: Option<String>,
         /// Keep what is known of other programs: the switches have to be the same
         #[arg(long)]
         add: bool,
@@ -74,7 +77,11 @@ enum Step {
         limit: f64,
     },
     /// Prints a table, and those that are alive
-    Report,
+    Report {
+        /// Other directories of results: a mutant that tests have killed there is dead
+        #[arg(long = "with")]
+        others: Vec<PathBuf>,
+    },
 }
 
 /// What the copy has.
@@ -93,8 +100,7 @@ impl Arguments {
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let path = self.work.join(name);
-        Ok(serde_json::from_slice(&fs::read(&path).with_context(|| path.display().to_string())?)?)
+        read(&self.work, name)
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<()> {
@@ -118,14 +124,21 @@ fn main() -> Result<()> {
     arguments.work = arguments.work.canonicalize()?;
     match &arguments.step {
         Step::Plan { few, files } => plan(&arguments, *few, files),
-        Step::Record { programs, add, limit } => record(&arguments, programs, *add, *limit),
+        Step::Record { programs, runner, add, limit } => {
+            record(&arguments, programs, runner.as_deref(), *add, *limit)
+        }
         Step::Judge { again, name, limit } => judge(&arguments, *again, name, *limit),
-        Step::Report => report::print(&arguments.read("plan.json")?, &judge::read(&results(&arguments))?),
+        Step::Report { others } => report(&arguments, others),
     }
 }
 
-fn results(arguments: &Arguments) -> PathBuf {
-    arguments.work.join("results.jsonl")
+fn read<T: DeserializeOwned>(work: &Path, name: &str) -> Result<T> {
+    let path = work.join(name);
+    Ok(serde_json::from_slice(&fs::read(&path).with_context(|| path.display().to_string())?)?)
+}
+
+fn results(work: &Path) -> PathBuf {
+    work.join("results.jsonl")
 }
 
 fn plan(arguments: &Arguments, few: bool, files: &[String]) -> Result<()> {
@@ -160,13 +173,13 @@ fn plan(arguments: &Arguments, few: bool, files: &[String]) -> Result<()> {
     }
 }
 
-fn record(arguments: &Arguments, programs: &str, add: bool, limit: f64) -> Result<()> {
+fn record(arguments: &Arguments, programs: &str, runner: Option<&str>, add: bool, limit: f64) -> Result<()> {
     let copy = arguments.copy();
     let programs = tests::build(&copy, arguments.cargo(), programs)?;
     let scratch = arguments.work.join("passed");
     let mut tests: Vec<tests::Test> = if add { arguments.read("tests.json")? } else { Vec::new() };
     tests.retain(|test| !programs.contains(&test.binary));
-    tests.extend(tests::record(&copy, &programs, Duration::from_secs_f64(limit), &scratch)?);
+    tests.extend(tests::record(&copy, runner, &programs, Duration::from_secs_f64(limit), &scratch)?);
     println!("{} tests, {:.0} s", tests.len(), tests.iter().map(|test| test.seconds).sum::<f64>());
     arguments.write("tests.json", &tests)
 }
@@ -175,7 +188,7 @@ fn judge(arguments: &Arguments, again: bool, name: &str, limit: f64) -> Result<(
     let plan: Plan = arguments.read("plan.json")?;
     let mut tests: Vec<tests::Test> = arguments.read("tests.json")?;
     tests.retain(|test| test.seconds <= limit);
-    let (copy, results) = (arguments.copy(), results(arguments));
+    let (copy, results) = (arguments.copy(), results(&arguments.work));
     let known = judge::read(&results)?;
     let is_judged = |mutant: &str| match known.get(mutant).map(|judgement| judgement.outcome) {
         Some(Outcome::Missed | Outcome::Unreached) => !again,
@@ -193,4 +206,10 @@ fn judge(arguments: &Arguments, again: bool, name: &str, limit: f64) -> Result<(
         }
     }
     Ok(())
+}
+
+fn report(arguments: &Arguments, others: &[PathBuf]) -> Result<()> {
+    let works = std::iter::once(&arguments.work).chain(others);
+    let of_work = |work: &PathBuf| Ok((read(work, "plan.json")?, judge::read(&results(work))?));
+    report::print(&works.map(of_work).collect::<Result<Vec<_>>>()?)
 }

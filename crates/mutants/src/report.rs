@@ -28,28 +28,37 @@ fn directory(file: &str) -> &str {
     inner.split(['/', '.']).next().unwrap_or(inner)
 }
 
-/// A table of directories, and the names of those that are not dead.
-pub fn print(plan: &Plan, judged: &BTreeMap<String, Judgement>) -> Result<()> {
-    const STATES: [&str; 7] =
-        ["unviable", "caught", "timeout", "missed", "unreached", "constant", "not judged"];
-    let mut counts: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
-    for (number, mutant) in plan.mutants.iter().enumerate() {
-        let state = state(plan, judged, number);
-        for of in [directory(&mutant.file), "together"] {
-            *counts.entry(of).or_default().entry(state).or_default() += 1;
+/// What can come of a mutant: of one that is in several works, what is earliest here.
+const STATES: [&str; 7] = ["unviable", "caught", "timeout", "missed", "unreached", "constant", "not judged"];
+
+/// A table of directories, and the names of those that are not dead. One that is in several works counts once.
+pub fn print(works: &[(Plan, BTreeMap<String, Judgement>)]) -> Result<()> {
+    let mut states: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+    for (plan, judged) in works {
+        for (number, mutant) in plan.mutants.iter().enumerate() {
+            let state = state(plan, judged, number);
+            let rank = STATES.iter().position(|&of| of == state).expect("a state");
+            let known = states.entry(&mutant.name).or_insert((&mutant.file, rank));
+            known.1 = known.1.min(rank);
         }
-        if !["unviable", "caught", "timeout"].contains(&state) {
-            println!("{state}: {}", mutant.name);
+    }
+    let mut counts: BTreeMap<&str, [usize; STATES.len()]> = BTreeMap::new();
+    for (mutant, (file, state)) in states {
+        for of in [directory(file), "together"] {
+            counts.entry(of).or_default()[state] += 1;
+        }
+        if !["unviable", "caught", "timeout"].contains(&STATES[state]) {
+            println!("{}: {mutant}", STATES[state]);
         }
     }
     println!("\n| | mutants | {} | killed of the viable |", STATES.join(" | "));
     println!("|---{}|---|---|", "|---".repeat(STATES.len()));
     for (of, counts) in counts {
-        let count = |state| counts.get(state).copied().unwrap_or(0);
-        let all: usize = counts.values().sum();
-        let killed = count("caught") + count("timeout");
-        let share = 100.0 * killed as f64 / (all - count("unviable")).max(1) as f64;
-        let columns: Vec<_> = STATES.iter().map(|state| count(state).to_string()).collect();
+        let of_state = |state: &str| counts[STATES.iter().position(|&of| of == state).expect("a state")];
+        let all: usize = counts.iter().sum();
+        let killed = of_state("caught") + of_state("timeout");
+        let share = 100.0 * killed as f64 / (all - of_state("unviable")).max(1) as f64;
+        let columns: Vec<_> = counts.iter().map(usize::to_string).collect();
         println!("| {of} | {all} | {} | {share:.1} % |", columns.join(" | "));
     }
     Ok(())

@@ -11,6 +11,8 @@ use serde_json::Value;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Test {
+    /// What runs the binary, where that is for another processor.
+    pub runner: Option<String>,
     pub binary: PathBuf,
     /// None where the program is one test.
     pub name: Option<String>,
@@ -36,7 +38,8 @@ impl Test {
     /// Runs it in a directory, with at most so many kilobytes of memory: a mutant may ask for all there is.
     pub fn run(&self, directory: &Path, variable: (&str, &str), limit: Duration) -> Result<End> {
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -c 0; ulimit -v 12000000; exec \"$0\" \"$@\""]).arg(&self.binary);
+        command.args(["-c", "ulimit -c 0; ulimit -v 12000000; exec \"$0\" \"$@\""]);
+        command.args(&self.runner).arg(&self.binary);
         if let Some(name) = &self.name {
             command.args(["--exact", name]);
         }
@@ -76,15 +79,18 @@ pub fn build(copy: &Path, mut cargo: Command, programs: &str) -> Result<Vec<Path
 }
 
 /// The tests of a program.
-fn of_program(program: &Path) -> Result<Vec<Test>> {
-    let output = Command::new(program).args(["--list", "--format=terse"]).output()?;
-    let names = String::from_utf8(output.stdout)?;
-    let ignored = Command::new(program).args(["--list", "--format=terse", "--ignored"]).output()?;
-    let ignored = String::from_utf8(ignored.stdout)?;
+fn of_program(runner: Option<&str>, program: &Path) -> Result<Vec<Test>> {
+    let list = |more: &[&str]| -> Result<String> {
+        let mut command = Command::new(runner.map_or(program, Path::new));
+        command.args(runner.map(|_| program)).args(["--list", "--format=terse"]).args(more);
+        Ok(String::from_utf8(command.output()?.stdout)?)
+    };
+    let (names, ignored) = (list(&[])?, list(&["--ignored"])?);
     let names: Vec<_> =
         names.lines().filter(|name| !ignored.lines().any(|ignored| ignored == *name)).collect();
     let names: Vec<_> = names.iter().filter_map(|line| line.strip_suffix(": test")).collect();
     let test = |name: Option<&str>| Test {
+        runner: runner.map(str::to_owned),
         binary: program.to_owned(),
         name: name.map(str::to_owned),
         seconds: 0.0,
@@ -98,10 +104,16 @@ fn of_program(program: &Path) -> Result<Vec<Test>> {
 }
 
 /// Runs every test of some programs once, with no mutant: those that take too long, and those that fail, are left out.
-pub fn record(copy: &Path, programs: &[PathBuf], limit: Duration, scratch: &Path) -> Result<Vec<Test>> {
+pub fn record(
+    copy: &Path,
+    runner: Option<&str>,
+    programs: &[PathBuf],
+    limit: Duration,
+    scratch: &Path,
+) -> Result<Vec<Test>> {
     let mut tests = Vec::new();
     for program in programs {
-        for mut test in of_program(program)? {
+        for mut test in of_program(runner, program)? {
             let _ = fs::remove_file(scratch);
             let path = scratch.to_str().context("a path in UTF-8")?;
             let start = Instant::now();
