@@ -37,7 +37,7 @@ static COUNTING: Counting = Counting;
 
 /// The only test of this file: others would be counted too. It has no harness around it that might allocate meanwhile.
 fn main() {
-    let long = effort(300_000);
+    let long = effort(300_000).max(30_000);
     let (x, mut y) = (vec![0.25; long], vec![0.0; long]);
     let (x, y) = (&x[..], &mut y[..]);
     let mut new = [MaybeUninit::uninit(); 1000];

@@ -221,7 +221,7 @@ fn segments_of_every_kind_meet() {
     const KINDS: usize = 6;
     let all = KINDS.pow(4);
     let options = Default::default();
-    for i in (0..all).step_by(one_of().min(5)).map(|i| i * 601 % all) {
+    for i in (0..all).step_by(one_of().min(20)).map(|i| i * 601 % all) {
         // Beyond 256 a maximum is subtracted; the exponential of 40 is a float.
         let (offset, is_small) = if i % 2 == 0 { (600.0, false) } else { (40.0, true) };
         let mut random = Random(i as u64);

@@ -5,11 +5,11 @@ pub fn is_emulated() -> bool {
     std::env::var_os("LOGITS_EMULATED").is_some()
 }
 
-/// Of so many cases one is tried: of 1 each, or of 10 where the CPU is emulated.
+/// Of so many cases one is tried: of 1 each, or of 40 where the CPU is emulated.
 ///
 /// Not for what is hashed: the bits have to be those of every other processor.
 pub fn one_of() -> usize {
-    if is_emulated() { 10 } else { 1 }
+    if is_emulated() { 40 } else { 1 }
 }
 
 /// How many of so many cases are tried.
