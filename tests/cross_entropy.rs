@@ -277,6 +277,22 @@ fn few_classes_are_as_exact() {
 }
 
 /// Rows of many segments over threads.
+/// Of a segment that is masked throughout there is no distance, however far the others are from 0.
+#[test]
+fn a_masked_segment_moves_nothing() {
+    let level = -1e30;
+    let mut x = vec![f32::NEG_INFINITY; SEGMENT];
+    x.extend([level; 5]);
+    let mut q = vec![0.0; SEGMENT];
+    q.extend([0.2; 5]);
+    for engine in engines() {
+        let mut out = [RowLoss::default()];
+        let rows = |x| Rows::new(x, SEGMENT + 5).unwrap();
+        engine.cross_entropy_with(rows(&x), rows(&q), &CrossEntropy::default(), &mut out).unwrap();
+        assert!((out[0].loss - 5_f64.ln()).abs() < 1e-6, "{}: {}", engine.isa(), out[0].loss);
+    }
+}
+
 #[test]
 fn threads_do_not_show() {
     let (rows, cols) = (3, 300_000);
