@@ -297,6 +297,12 @@ fn gradient(bytes: &mut Bytes<'_>) {
     );
 }
 
+/// The sums of the first numbers: of none, of one, and so on.
+fn running<'a>(numbers: impl Iterator<Item = &'a f64>) -> Vec<f64> {
+    let sums = numbers.scan(0.0, |sum, number| Some(std::mem::replace(sum, *sum + number)));
+    sums.collect()
+}
+
 fn judge_gradient(
     case: &Case,
     row: usize,
@@ -330,6 +336,8 @@ fn judge_gradient(
     let (mass, from_square) = (b.iter().sum::<f64>(), 2.0 * case.z_loss * lse);
     let of_lse = 3e-7 + 2.2e-7 * cap + 2_f64.powi(-50) * lse.abs();
     let target = if case.probabilities.is_none() { Some(case.classes[row] as usize) } else { None };
+    // The sums of what stands before and behind each.
+    let (before, behind) = (running(b.iter()), running(b.iter().rev()));
     for i in 0..x.len() {
         let p = logs[i].exp();
         let slope = match case.softcap {
@@ -338,8 +346,8 @@ fn judge_gradient(
             None => 1.0,
         };
         // What other classes count, and a square, may be less than the last place of all together.
-        let of_others = b.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, b)| b);
-        let (k, lacking) = (mass + from_square, of_others.sum::<f64>() + from_square);
+        let of_others = before[i] + behind[x.len() - 1 - i];
+        let (k, lacking) = (mass + from_square, of_others + from_square);
         // `1 - p` where that cancels, from the others.
         let others = if Some(i) == target && p > 0.5 {
             let others = logs.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, log)| log.exp());
