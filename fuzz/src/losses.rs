@@ -329,6 +329,8 @@ fn judge_gradient(
     // What is far beyond floats is judged by the losses alone.
     let are_small =
         b.iter().all(|&b| b < 1e20) && case.z_loss < 1e20 && (cap == 0.0 || cap > 1e-3 && cap < 1e6);
+    // What each class has of the smoothing is a float there.
+    let are_small = are_small && (case.smoothing == 0.0 || case.smoothing > 1e-30);
     if !are_right || !are_small {
         return;
     }

@@ -7,6 +7,7 @@
 //! # Error
 //!
 //! `7 ULP` of `k p_c` and half an ULP of the result; at the target `2^-21` of the two parts, also where `1 - p_t` is small.
+//! What each class has of the smoothing, `a / C`, is a float: of less than `2^-126` it is a multiple of `2^-149`.
 //!
 //! Where logits are [capped](super::softcap) at `c` that is the gradient with respect to capped logits, which are within `3.6 u
 //! c`: of a probability `p` that makes up to `7.2 u c p (1 - p)`. It is multiplied by the slope of the cap, and rounded once
