@@ -81,14 +81,9 @@ fn relative_error(got: f64, want: f64) -> f64 {
 }
 
 /// Every option on every named row, in rows of several segments as well.
-/// Engines, each with the worst that has been seen of it.
-fn unworn() -> Vec<(Engine, f64)> {
-    engines().map(|engine| (engine, 0.0)).collect()
-}
-
 #[test]
 fn losses_of_named_rows_are_within_the_derived_bound() {
-    let mut most = unworn();
+    let mut most = engines_with_worst::<f64>();
     for len in lengths(&[70_001]) {
         let mut random = Random(len as u64);
         let mut probabilities: Vec<f32> = (0..len).map(|_| random.unit() as f32).collect();
@@ -138,7 +133,7 @@ fn losses_of_named_rows_are_within_the_derived_bound() {
 /// A loss with a cap is as exact as its logits, also one that is close to 0; and none is negative.
 #[test]
 fn losses_of_capped_rows_are_within_the_derived_bound() {
-    let mut most = unworn();
+    let mut most = engines_with_worst::<f64>();
     for len in LENGTHS {
         for (name, x) in named_rows(len) {
             let best = (0..len).fold(0, |best, i| if x[i] > x[best] { i } else { best });
@@ -276,7 +271,6 @@ fn few_classes_are_as_exact() {
     }
 }
 
-/// Rows of many segments over threads.
 /// Of a segment that is masked throughout there is no distance, however far the others are from 0.
 #[test]
 fn a_masked_segment_moves_nothing() {
@@ -293,6 +287,7 @@ fn a_masked_segment_moves_nothing() {
     }
 }
 
+/// Rows of many segments over threads.
 #[test]
 fn threads_do_not_show() {
     let (rows, cols) = (3, 300_000);

@@ -105,8 +105,7 @@ fn all_of_q_is_where_next_to_nothing_of_p_is() {
 /// Every named row from a neighbour of it, from far to near, and from itself.
 #[test]
 fn divergences_of_named_rows_are_within_their_bounds() {
-    // With the worst errors that have been seen.
-    let mut most: Vec<_> = engines().map(|engine| (engine, [0.0_f64; 2])).collect();
+    let mut most = engines_with_worst::<[f64; 2]>();
     for len in lengths(&[100_001]) {
         for (name, x) in named_rows(len) {
             for engine in engines().filter(|&engine| suits(engine, len)) {
@@ -221,7 +220,7 @@ fn segments_of_every_kind_meet() {
     const KINDS: usize = 6;
     let all = KINDS.pow(4);
     let options = Default::default();
-    for i in (0..all).step_by(one_of().min(20)).map(|i| i * 601 % all) {
+    for i in (0..all).step_by(one_of().min(23)).map(|i| i * 601 % all) {
         // Beyond 256 a maximum is subtracted; the exponential of 40 is a float.
         let (offset, is_small) = if i % 2 == 0 { (600.0, false) } else { (40.0, true) };
         let mut random = Random(i as u64);

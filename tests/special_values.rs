@@ -167,9 +167,10 @@ fn segments_of_every_kind_are_in_a_long_row() {
     }
     let mut want = vec![0.0; x.len()];
     reference::softmax(&x, 1.0, &mut want);
-    for engine in engines() {
+    for engine in engines().filter(|&engine| suits(engine, x.len())) {
         let found = worst(&softmax(engine, &x, 1.0), &want);
-        assert!(found.ulp <= 4.0 && found.steps <= 2.0, "{}: {found:?}", engine.isa());
+        let most = if engine.isa().is_fused() { 3.0 } else { 4.0 };
+        assert!(found.ulp <= most && found.steps <= 2.0, "{}: {found:?}", engine.isa());
     }
 }
 

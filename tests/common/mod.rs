@@ -118,9 +118,15 @@ pub fn suits(engine: Engine, len: usize) -> bool {
     engine.isa() != Isa::Scalar || len <= if is_emulated() { 1000 } else { 9000 }
 }
 
-/// The best instruction set, and the portable one, which may round otherwise.
+/// The best of these instruction sets, and the portable one if it is among them, which may round otherwise.
 pub fn best_and_portable() -> impl Iterator<Item = Engine> {
-    engines().filter(|engine| engine.isa() == Isa::detect() || engine.isa() == Isa::Portable)
+    let best = tested().pop();
+    engines().filter(move |engine| Some(engine.isa()) == best || engine.isa() == Isa::Portable)
+}
+
+/// Each of them, with the worst that has been seen of it.
+pub fn engines_with_worst<T: Default>() -> Vec<(Engine, T)> {
+    engines().map(|engine| (engine, T::default())).collect()
 }
 
 pub fn fused() -> impl Iterator<Item = Engine> {
