@@ -324,6 +324,27 @@ impl Kernel for Variance<'_> {
             let difference = ahead.widen().reduce_add();
             (sum, squares) = (sum + difference, squares + difference * difference);
         }
-        squares - sum * sum / LIGHT as f64
+        // Where all vectors are the same, rounding leaves a little of either sign, and of a negative number there is no root.
+        (squares - sum * sum / LIGHT as f64).max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::trial::tested;
+
+    #[test]
+    fn what_is_the_same_everywhere_has_no_negative_variance() {
+        for isa in tested() {
+            let machine = Machine::new(isa).unwrap();
+            for step in 0..200 {
+                let amounts = [[1.0 + step as f32 * 0.013; LANES]; LIGHT];
+                let lights = (&[[-2.826_555_3; LANES]; LIGHT][..], &amounts[..]);
+                let variance =
+                    machine.run(Variance { lights, from: -3.0, bound: -2.0, to: -2.0, part: 0.37 });
+                assert!((0.0..1e-6).contains(&variance), "{isa}: {variance} for {}", amounts[0][0]);
+            }
+        }
     }
 }
