@@ -211,6 +211,9 @@ fn up_to_two<S: Simd, E: Element>(s: S, span: &mut impl Span<E>, fill: f32, map:
 
 /// Several terms of each element of a span, or of what stands at the same place in some spans, whose sums are wanted.
 pub trait Terms<S: Simd, const SPANS: usize, const SUMS: usize> {
+    /// Whether there are registers for those of a whole group, where many vectors go [in step](F32::in_step).
+    const IN_STEP: bool = false;
+
     fn apply<const N: usize>(&mut self, s: S, lanes: [[S::F32; N]; SPANS]) -> [[S::F32; N]; SUMS];
 }
 
@@ -248,29 +251,70 @@ pub fn sums_of<S: Simd, E: Element, const SPANS: usize, const SUMS: usize>(
 
 /// The same with totals of one's own.
 #[inline(always)]
-pub fn totals_of<S: Simd, E: Element, const SPANS: usize, const SUMS: usize>(
+pub fn totals_of<S: Simd, E: Element, T: Terms<S, SPANS, SUMS>, const SPANS: usize, const SUMS: usize>(
     s: S,
     mut spans: [Read<'_, E>; SPANS],
     fill: [f32; SPANS],
-    terms: &mut impl Terms<S, SPANS, SUMS>,
+    terms: &mut T,
     totals: &mut impl Totals<S, SUMS>,
 ) {
-    while !spans[0].is_empty() {
-        // What the last group lacks counts as zeros.
-        let mut quarters = [[s.splat(0.0); SUMS]; GROUP / 2];
-        for quarter in &mut quarters {
-            let Some(x) = pairs(s, &mut spans, fill) else { break };
-            let terms = terms.apply(s, x);
-            for i in 0..SUMS {
-                quarter[i] = terms[i][0] + terms[i][1];
-            }
-        }
-        let ([a, b, c, d], mut groups) = (quarters, [s.splat(0.0); SUMS]);
+    while T::IN_STEP
+        && S::IN_STEP == GROUP
+        && let Some(x) = fronts::<S, E, SPANS, GROUP>(s, &mut spans)
+    {
+        let (terms, mut groups) = (terms.apply(s, x), [s.splat(0.0); SUMS]);
         for i in 0..SUMS {
-            groups[i] = (a[i] + b[i]) + (c[i] + d[i]);
+            groups[i] = tree(terms[i]);
         }
         totals.add(groups);
     }
+    // What the last group lacks counts as zeros.
+    while !spans[0].is_empty() {
+        let mut groups = half_of_group(s, &mut spans, fill, terms);
+        if !spans[0].is_empty() {
+            let second = half_of_group(s, &mut spans, fill, terms);
+            for i in 0..SUMS {
+                groups[i] = groups[i] + second[i];
+            }
+        }
+        totals.add(groups);
+    }
+}
+
+/// The sums of up to four vectors' terms, where there are any.
+#[inline(always)]
+fn half_of_group<S: Simd, E: Element, T: Terms<S, SPANS, SUMS>, const SPANS: usize, const SUMS: usize>(
+    s: S,
+    spans: &mut [Read<'_, E>; SPANS],
+    fill: [f32; SPANS],
+    terms: &mut T,
+) -> [S::F32; SUMS] {
+    let mut sums = [s.splat(0.0); SUMS];
+    let Some(first) = pairs(s, spans, fill) else { return sums };
+    if T::IN_STEP
+        && let Some(second) = pairs(s, spans, fill)
+    {
+        let mut x = [[s.splat(0.0); GROUP / 2]; SPANS];
+        for i in 0..SPANS {
+            x[i] = [first[i][0], first[i][1], second[i][0], second[i][1]];
+        }
+        let terms = terms.apply(s, x);
+        for i in 0..SUMS {
+            sums[i] = (terms[i][0] + terms[i][1]) + (terms[i][2] + terms[i][3]);
+        }
+        return sums;
+    }
+    let first = terms.apply(s, first);
+    for i in 0..SUMS {
+        sums[i] = first[i][0] + first[i][1];
+    }
+    if let Some(second) = pairs(s, spans, fill) {
+        let second = terms.apply(s, second);
+        for i in 0..SUMS {
+            sums[i] = sums[i] + (second[i][0] + second[i][1]);
+        }
+    }
+    sums
 }
 
 /// Terms in `f64`: products of two floats, say, which are exact there.
@@ -340,6 +384,33 @@ pub fn fetch_result<S: Simd, E: Element>(s: S, span: Read<'_, E>) {
     }
 }
 
+/// The next `N` vectors of each span, if there are as many.
+#[inline(always)]
+fn fronts<S: Simd, E: Element, const SPANS: usize, const N: usize>(
+    s: S,
+    spans: &mut [Read<'_, E>; SPANS],
+) -> Option<[[S::F32; N]; SPANS]> {
+    // What branches comes before all loads, so that these may become parts of what is done with them.
+    for span in &*spans {
+        if span.vectors.len() < N {
+            return None;
+        }
+        fetch_ahead::<S, E, N>(s, *span);
+    }
+    let mut fronts = [[s.splat(0.0); N]; SPANS];
+    for (front, span) in fronts.iter_mut().zip(spans) {
+        *front = span.front(s)?;
+        span.put::<S, N>(*front);
+    }
+    Some(fronts)
+}
+
+/// The sum of a group.
+#[inline(always)]
+fn tree<V: F32>([a, b, c, d, e, f, g, h]: [V; GROUP]) -> V {
+    ((a + b) + (c + d)) + ((e + f) + (g + h))
+}
+
 /// What up to four vectors are mapped to is kept, and its sum halved: as [`map_sum`] and [`Sum::halve`].
 #[inline(always)]
 pub fn map_kept<S: Simd, E: Element>(
@@ -370,11 +441,11 @@ fn group<S: Simd, E: Element>(
     side: &mut impl Side<S>,
 ) -> S::F32 {
     if S::IN_STEP == GROUP {
-        let [a, b, c, d, e, f, g, h] = some::<S, E, GROUP>(s, span, map);
+        let terms = some::<S, E, GROUP>(s, span, map);
         for _ in 0..GROUP / 2 {
             side.two(s);
         }
-        ((a + b) + (c + d)) + ((e + f) + (g + h))
+        tree(terms)
     } else {
         let first = two(s, span, map, side) + two(s, span, map, side);
         first + (two(s, span, map, side) + two(s, span, map, side))

@@ -214,7 +214,7 @@ pub fn kl_k1(log_probability: f64, other: f64) -> f64 {
 /// ```
 #[must_use]
 pub fn kl_k3(log_probability: f64, other: f64) -> f64 {
-    phi_f64(other - log_probability)
+    phi_f64(log_probability - other)
 }
 
 /// With a smaller part of P in M what an element has there may be no normal float any more, and its logarithm anything. Up to here

@@ -3,7 +3,7 @@
 //! A first read of a row pair finds both normalisers. The second one adds up, with `s = m / p - 1` and `t = m / q - 1`,
 //!
 //! `b p (s - log(1 + s)) + (1 - b) q (t - log(1 + t))`, which is the sum wanted, as `sum m - p = sum m - q = 0`; and no
-//! part of it is negative. With `d = log(q / p)` it is `s = (1 - b) (exp(d) - 1)` and `t = b (exp(-d) - 1)`: so as long as `|d| <=
+//! part of it is negative. With `d = log(p / q)` it is `s = (1 - b) (exp(-d) - 1)` and `t = b (exp(d) - 1)`: so as long as `|d| <=
 //! 2`, where a difference of probabilities would be left with their rounding. An error of the normalisers' quotient adds as much
 //! as its square: where P and Q are nearly the same that is below `1e-13`.
 //!
@@ -80,7 +80,7 @@ impl JensenShannon<'_> {
         let factor = |factor: f64, sum: f64| if sum > 0.0 { factor } else { 0.0 };
         let mut elements = Elements {
             sides: (self.p, self.q),
-            ratio: s.splat_f64(self.q.logsumexp(known[1]) - self.p.logsumexp(known[0])),
+            ratio: s.splat_f64(self.p.logsumexp(known[0]) - self.q.logsumexp(known[1])),
             p: AnyFactor::new(s, factor(self.p.factor(&known[0], p.shift), p.sum)),
             q: AnyFactor::new(s, factor(self.q.factor(&known[1], q.shift), q.sum)),
             beta: s.splat_f64(self.beta),
@@ -111,18 +111,18 @@ impl<S: Simd> WideTerms<S, 4, 1> for Elements<S> {
         let (p, q) = (self.p.apply(s, positive(s, e)), self.q.apply(s, positive(s, f)));
         let (mut d, mut minus_d) = (x, x);
         for i in 0..N {
-            let quotient = self.sides.1.logarithms(s, y[i]) - self.sides.0.logarithms(s, x[i]);
+            let quotient = self.sides.0.logarithms(s, x[i]) - self.sides.1.logarithms(s, y[i]);
             d[i] = (quotient - self.ratio).narrow();
             minus_d[i] = zero - d[i];
         }
-        let (above, below) = (phi::phi(s, d), phi::phi(s, minus_d));
+        let (above, below) = (phi::phi_over(s, d), phi::phi_over(s, minus_d));
         let mut sums = [s.zero_f64(); N];
         for i in 0..N {
             let is_near = d[i].abs().max(reach).equals(reach).select(s.splat(1.0), zero);
             let is_near = lanes::unless_zero(s, p[i], lanes::unless_zero(s, q[i], is_near));
-            // exp(d) - 1 and exp(-d) - 1.
-            let more = lanes::unless_zero(s, is_near, d[i] + above[i]).widen();
-            let less = lanes::unless_zero(s, is_near, below[i] - d[i]).widen();
+            // exp(-d) - 1 and exp(d) - 1.
+            let more = lanes::unless_zero(s, is_near, d[i].mul_add(above[i], minus_d[i])).widen();
+            let less = lanes::unless_zero(s, is_near, minus_d[i].mul_add(below[i], d[i])).widen();
             let (p, q, is_near) = (p[i].widen(), q[i].widen(), is_near.widen());
             let mean = self.beta * p + self.rest * q;
             sums[i] = self.beta * side(s, is_near, mean, p, self.rest * more)

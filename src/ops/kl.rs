@@ -1,35 +1,35 @@
 //! Kullback-Leibler divergence: `KL(P || Q) = sum_i p_i log(p_i / q_i)`.
 //!
 //! Where P and Q are nearly the same, `log(p_i / q_i)` are small and of both signs, and their sum is as small as their
-//! squares: it cancels. With `d_i = log(q_i / p_i)` and `phi(d) = exp(d) - 1 - d >= 0` it is `sum_i p_i phi(d_i)`, of
-//! which nothing cancels, as `sum_i p_i (exp(d_i) - 1) = sum_i q_i - p_i = 0`.
+//! squares: it cancels. With `d_i = log(p_i / q_i)` and `phi(d) = exp(-d) - 1 + d >= 0` it is `sum_i p_i phi(d_i)`, of
+//! which nothing cancels, as `sum_i p_i (exp(-d_i) - 1) = sum_i q_i - p_i = 0`.
 //!
-//! In a segment, with terms `e_i` of P and `f_i` of Q as in [`normalizer`](super::normalizer), and `c` about `log sum f -
-//! log sum e`:
+//! In a segment, with terms `e_i` of P and `f_i` of Q as in [`normalizer`](super::normalizer), and `c` about `log sum e -
+//! log sum f`:
 //!
-//! 1. `d_i = (y_i - x_i) - c`, in f64, as the difference may be small beside the logits;
-//! 2. `F = sum e_i phi(d_i)` and `D = sum e_i d_i`. For `|d_i| <= 2` that is [`phi`](crate::math::phi); beyond it is `f_i
-//!    - e_i - e_i d_i`, with `f_i` in units of `e_i`. Where `e_i = 0` it is `f_i`.
-//! 3. What `c` lacks is known from that: `r = (F + D) / sum e`, and `log(1 + r) + c` is the logarithm of the quotient of
+//! 1. `d_i = (x_i - y_i) - c`, in f64, as the difference may be small beside the logits;
+//! 2. `F = sum e_i phi(d_i)` and `D = sum e_i d_i`. For `|d_i| <= 2` the first is `e_i d_i` times
+//!    [`phi(d_i) / d_i`](crate::math::phi); beyond it is `f_i + (e_i d_i - e_i)`, with `f_i` in units of `e_i`. Where `e_i = 0`
+//!    it is `f_i`.
+//! 3. What `c` lacks is known from that: `r = (F - D) / sum e`, and `c - log(1 + r)` is the logarithm of the quotient of
 //!    the masses, as exact as the differences. The divergence within the segment is `F / sum e - (r - log(1 + r))`.
 //!
 //! Segments merge by the chain rule: the divergence of two segments is what is within them, weighted by their mass in P,
 //! and that between them, of two distributions of two elements each: with the part `w` of the second and the logarithm `g` of
-//! the quotient of the quotients of the masses, `log(1 + t) - w g = w phi(g) - (t - log(1 + t))` for `t = w (exp(g) - 1)`.
+//! the quotient of the quotients of the masses, `log(1 + t) - w g = w phi(-g) - (t - log(1 + t))` for `t = w (exp(g) - 1)`.
 //!
 //! # Error
 //!
-//! Relative, with `u = 2^-24`: `e_i` is within 1.6 u and `d_i` within u, of which `phi` makes 2 u at most; with the 3.5 u of
-//! `phi` and the product that is 8.1 u. Beyond `|d_i| = 2`: `f_i` within 3.2 u, and the parts of the sum are not larger
-//! than 1.7 times it: 7.2 u. A group's tree adds 3 u, and `sum e` has 4.6 u: below 16 u < `1e-6`. To that come the
-//! differences, whose roundings are relative to themselves, and at most `2^-50` of the largest logit. Without fused
-//! multiply-add below `1.2e-6`.
+//! Relative, with `u = 2^-24`: `e_i` is within 1.6 u, and `d_i` within u, of which `phi` makes 3 u at most, at `d_i = -2`; the
+//! polynomial and three products add 4.5 u: 9 u. Beyond `|d_i| = 2`: `f_i` is within 2.6 u in units of `e_i`, and at `d_i = -2`, where `F`
+//! is least beside it, 1.7 times `F`; with the other parts that is 8 u, and at `d_i = 2`, where `e_i d_i` is 1.8 times `F`, 7 u. A group's tree adds 3
+//! u, and `sum e` has 4.6 u: below 16.7 u < `1e-6`. To that come the differences, whose roundings are relative to themselves, and
+//! at most `2^-50` of the largest logit. Without fused multiply-add below `1.2e-6`.
 
 use core::mem::MaybeUninit;
 
-use crate::lanes::Map;
-use crate::math::double::{in_two, ln_of_quotient};
-use crate::math::phi::{self, REACH, phi_f64};
+use crate::math::double::ln_of_quotient;
+use crate::math::phi::{REACH, phi_f64, phi_over};
 use crate::operation::{Origin, Reduce, SEGMENT, SHORT, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::{F32, F64, HALF, LANES, Mask, Simd};
@@ -37,7 +37,6 @@ use crate::span::{Read, Span};
 use crate::sums::{self, Terms};
 
 use super::apart::halved;
-use super::factor::Factor;
 use super::normalizer::Normalizer;
 use super::side::Side;
 
@@ -81,7 +80,7 @@ impl<P: Side, Q: Side> Kl<'_, P, Q> {
             return Known::without(p, q);
         }
         let center = self.center(&p, &q);
-        let mut elements = Elements::new(s, (self.p, self.q), center, Factor::new(s, p.sum / q.sum));
+        let mut elements = Elements::new(s, (self.p, self.q), center, unit(&p, &q));
         let spans = [Read::new(x), Read::new(y), e, f];
         Known::of(p, q, center, sums::sums_of(s, spans, FILL, &mut elements))
     }
@@ -90,16 +89,14 @@ impl<P: Side, Q: Side> Kl<'_, P, Q> {
     #[inline(always)]
     fn short<S: Simd, const N: usize>(&self, s: S, pairs: [&[Read<'_, f32>]; 2], known: &mut [Known]) {
         let (e, f) = (self.p.kept::<S, N>(s, pairs[0]), self.q.kept::<S, N>(s, pairs[1]));
-        let (mut centers, mut hi, mut lo) = ([0.0; N], [0.0; N], [0.0; N]);
+        let (mut centers, mut units) = ([0.0; N], [0.0; N]);
         for i in 0..N {
             let (p, q) = (e.normalizer(i), f.normalizer(i));
-            centers[i] = self.center(&p, &q);
-            (hi[i], lo[i]) = in_two(p.sum / q.sum);
+            (centers[i], units[i]) = (self.center(&p, &q), unit(&p, &q));
         }
         let (mut divergences, mut differences) = ([[0.0; HALF]; N], [[0.0; HALF]; N]);
         for i in 0..known.len() {
-            let unit = Factor { hi: s.splat(hi[i]), lo: s.splat(lo[i]) };
-            let mut elements = Elements::new(s, (self.p, self.q), centers[i], unit);
+            let mut elements = Elements::new(s, (self.p, self.q), centers[i], units[i]);
             let (mut spans, nothing) = ([pairs[0][i], pairs[1][i]], [s.splat(0.0); SHORT / LANES]);
             let (mut of_divergence, mut of_difference) = (nothing, nothing);
             for at in (0..SHORT / LANES).step_by(2) {
@@ -122,11 +119,17 @@ impl<P: Side, Q: Side> Kl<'_, P, Q> {
         }
     }
 
-    /// About the logarithm of the quotient of the masses of Q and P.
+    /// About the logarithm of the quotient of the masses of P and Q.
     #[inline(always)]
     fn center(&self, p: &Normalizer, q: &Normalizer) -> f64 {
-        self.q.logsumexp(*q) - self.p.logsumexp(*p)
+        self.p.logsumexp(*p) - self.q.logsumexp(*q)
     }
+}
+
+/// What makes terms of Q as large as those of P.
+#[inline(always)]
+fn unit(p: &Normalizer, q: &Normalizer) -> f32 {
+    (p.sum / q.sum) as f32
 }
 
 /// Whether there is a distribution on both sides.
@@ -149,13 +152,13 @@ impl Known {
         if divergence == f64::INFINITY {
             return Self { p, q, within: divergence, ratio: 0.0 };
         }
-        // Where the two are far apart the sum of both is what rounding has left of them, and nothing beside them.
+        // Where the two are far apart, what is left of both is what rounding has left, and nothing beside them.
         let is_far = divergence > FAR * p.sum;
-        let lacking = if is_far { 0.0 } else { divergence + difference };
+        let lacking = if is_far { 0.0 } else { divergence - difference };
         let logarithm = ln_of_quotient(p.sum + lacking, p.sum, lacking);
         // Twice what is below the last place of the quotient is not negative.
         let within = (divergence - (lacking - p.sum * logarithm)).max(0.0);
-        Self { p, q, within, ratio: center + logarithm }
+        Self { p, q, within, ratio: logarithm - center }
     }
 }
 
@@ -170,35 +173,36 @@ struct Elements<S: Simd, P, Q> {
     p: P,
     q: Q,
     center: S::F64,
-    /// What makes terms of Q as large as those of P.
-    unit: Factor<S::F32>,
+    unit: S::F32,
 }
 
 impl<S: Simd, P: Side, Q: Side> Elements<S, P, Q> {
     #[inline(always)]
-    fn new(s: S, (p, q): (P, Q), center: f64, unit: Factor<S::F32>) -> Self {
-        Self { p, q, center: s.splat_f64(center), unit }
+    fn new(s: S, (p, q): (P, Q), center: f64, unit: f32) -> Self {
+        Self { p, q, center: s.splat_f64(center), unit: s.splat(unit) }
     }
 }
 
 impl<S: Simd, P: Side, Q: Side> Terms<S, 4, 2> for Elements<S, P, Q> {
+    const IN_STEP: bool = true;
+
     #[inline(always)]
     fn apply<const N: usize>(&mut self, s: S, [x, y, e, f]: [[S::F32; N]; 4]) -> [[S::F32; N]; 2] {
         let (zero, reach) = (s.splat(0.0), s.splat(REACH));
-        let f = self.unit.apply(s, f);
         let mut d = x;
         for i in 0..N {
-            let quotient = self.q.logarithms(s, y[i]) - self.p.logarithms(s, x[i]);
+            let quotient = self.p.logarithms(s, x[i]) - self.q.logarithms(s, y[i]);
             d[i] = (quotient - self.center).narrow();
         }
-        let mut divergences = phi::phi(s, d);
+        let mut divergences = phi_over(s, d);
         for i in 0..N {
-            let near = d[i].abs().max(reach).equals(reach);
-            let far = d[i].mul_add(zero - e[i], f[i] - e[i]);
-            let divergence = near.select(e[i] * divergences[i], far);
-            let is_nothing = e[i].equals(zero);
-            divergences[i] = is_nothing.select(f[i], divergence);
-            d[i] = is_nothing.select(zero, e[i] * d[i]);
+            // NaN, which is the difference of two that are masked, is not near.
+            let near = reach.exceeds(d[i].abs());
+            // Of nothing, which may lie infinitely far from Q.
+            let difference = e[i].equals(zero).select(zero, e[i] * d[i]);
+            let far = f[i].mul_add(self.unit, difference - e[i]);
+            divergences[i] = near.select(difference * divergences[i], far);
+            d[i] = difference;
         }
         [divergences, d]
     }
@@ -285,7 +289,7 @@ fn between(part: f64, log_of_part: impl Fn() -> f64, g: f64) -> (f64, f64) {
     let logarithm = libm::log1p(t);
     let excess =
         if t.abs() < 0.01 { t * t * (0.5 - t * (1.0 / 3.0 - t * (0.25 - t * 0.2))) } else { t - logarithm };
-    (part * phi_f64(g) - excess, logarithm)
+    (part * phi_f64(-g) - excess, logarithm)
 }
 
 impl<P: Side, Q: Side> Summarize<f32> for Kl<'_, P, Q> {

@@ -76,7 +76,11 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn load(self, from: &[f32; LANES]) -> F32 {
-        F32(intrinsics! { _mm512_loadu_ps(from.as_ptr()) })
+        // By halves, which become one load where they are used as one: where they are widened it is a part of that.
+        F32(intrinsics! {
+            let (low, high) = (_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from[HALF..].as_ptr()));
+            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+        })
     }
 
     #[inline(always)]
