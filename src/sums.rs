@@ -258,10 +258,8 @@ pub fn totals_of<S: Simd, E: Element, T: Terms<S, SPANS, SUMS>, const SPANS: usi
     terms: &mut T,
     totals: &mut impl Totals<S, SUMS>,
 ) {
-    while T::IN_STEP
-        && S::IN_STEP == GROUP
-        && let Some(x) = fronts::<S, E, SPANS, GROUP>(s, &mut spans)
-    {
+    let in_step = T::IN_STEP && S::IN_STEP == GROUP;
+    while in_step && let Some(x) = fronts::<S, E, SPANS, GROUP>(s, &mut spans) {
         let (terms, mut groups) = (terms.apply(s, x), [s.splat(0.0); SUMS]);
         for i in 0..SUMS {
             groups[i] = tree(terms[i]);
@@ -270,9 +268,9 @@ pub fn totals_of<S: Simd, E: Element, T: Terms<S, SPANS, SUMS>, const SPANS: usi
     }
     // What the last group lacks counts as zeros.
     while !spans[0].is_empty() {
-        let mut groups = half_of_group(s, &mut spans, fill, terms);
+        let mut groups = half_of_group(s, &mut spans, fill, terms, in_step);
         if !spans[0].is_empty() {
-            let second = half_of_group(s, &mut spans, fill, terms);
+            let second = half_of_group(s, &mut spans, fill, terms, in_step);
             for i in 0..SUMS {
                 groups[i] = groups[i] + second[i];
             }
@@ -281,19 +279,18 @@ pub fn totals_of<S: Simd, E: Element, T: Terms<S, SPANS, SUMS>, const SPANS: usi
     }
 }
 
-/// The sums of up to four vectors' terms, where there are any.
+/// The sums of up to four vectors' terms, where there are any; computed side by side or by twos.
 #[inline(always)]
 fn half_of_group<S: Simd, E: Element, T: Terms<S, SPANS, SUMS>, const SPANS: usize, const SUMS: usize>(
     s: S,
     spans: &mut [Read<'_, E>; SPANS],
     fill: [f32; SPANS],
     terms: &mut T,
+    in_step: bool,
 ) -> [S::F32; SUMS] {
     let mut sums = [s.splat(0.0); SUMS];
     let Some(first) = pairs(s, spans, fill) else { return sums };
-    if T::IN_STEP
-        && let Some(second) = pairs(s, spans, fill)
-    {
+    if in_step && let Some(second) = pairs(s, spans, fill) {
         let mut x = [[s.splat(0.0); GROUP / 2]; SPANS];
         for i in 0..SPANS {
             x[i] = [first[i][0], first[i][1], second[i][0], second[i][1]];
