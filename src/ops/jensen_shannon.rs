@@ -9,8 +9,8 @@
 //!
 //! # Error
 //!
-//! Relative, with `u = 2^-24`: probabilities are within 6.7 u; `exp(d) - 1` is within 2 u, of which the square that the
-//! differences are makes 4 u; the rest is below 3 u: below 14 u < `1e-6`. Of a small `s` the logarithm is that of `1 + s`
+//! Relative, with `u = 2^-24`: probabilities are within 6.7 u; `exp(d) - 1` is within 2.7 u of that of a `d` which is within u, and both
+//! make 7 u at most of what is added; the rest is below 3 u: below 16.7 u < `1e-6`. Of a small `s` the logarithm is that of `1 + s`
 //! rounded to f64, and so is the `s` that it is taken from: what that adds is below `2^-53 |s|`, and what the logarithm adds below
 //! `3e-14 |s|`.
 

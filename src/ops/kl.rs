@@ -21,10 +21,10 @@
 //! # Error
 //!
 //! Relative, with `u = 2^-24`: `e_i` is within 1.6 u, and `d_i` within u, of which `phi` makes 3 u at most, at `d_i = -2`; the
-//! polynomial and three products add 4.5 u: 9 u. Beyond `|d_i| = 2`: `f_i` is within 2.6 u in units of `e_i`, and at `d_i = -2`, where `F`
-//! is least beside it, 1.7 times `F`; with the other parts that is 8 u, and at `d_i = 2`, where `e_i d_i` is 1.8 times `F`, 7 u. A group's tree adds 3
-//! u, and `sum e` has 4.6 u: below 16.7 u < `1e-6`. To that come the differences, whose roundings are relative to themselves, and
-//! at most `2^-50` of the largest logit. Without fused multiply-add below `1.2e-6`.
+//! polynomial and three products add 4.5 u: 9.1 u. Beyond `|d_i| = 2`: `f_i` is within 2.6 u in units of `e_i`, and at most, at `d_i =
+//! -2`, 1.7 times as large as what is added; with the other parts that is 8.1 u. At `d_i = 2` it is `e_i d_i` that is 1.8 times as
+//! large: 7.1 u. A group's tree adds 3 u, and `sum e` has 4.6 u: below 16.7 u < `1e-6`. To that come the differences, whose roundings
+//! are relative to themselves, and at most `2^-50` of the largest logit. Without fused multiply-add below `1.2e-6`.
 
 use core::mem::MaybeUninit;
 

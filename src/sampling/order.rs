@@ -73,7 +73,11 @@ impl Order {
     /// The logits whose keys are up to a key.
     pub fn up_to(self, key: u64) -> Interval {
         match self {
-            Order::Largest => Interval { low: float(!(key as u32)), high: f32::MAX },
+            // There are keys of NaN, before those of all numbers. An end that nothing compares with would be no end.
+            Order::Largest => match float(!(key as u32)) {
+                low if low.is_nan() => Interval::NOTHING,
+                low => Interval { low, high: f32::MAX },
+            },
             Order::Nearest { weights, mean, .. } => {
                 let most = f64::from_bits(key);
                 let low = first_where(|x| mean - weights.exponent(x) <= most);
@@ -250,6 +254,19 @@ mod tests {
         assert!(floats.is_sorted_by_key(|&x| ordered(x)));
         assert!(floats.iter().all(|&x| float(ordered(x)) == x));
         assert_eq!(ordered(-0.0), ordered(0.0));
+    }
+
+    #[test]
+    fn every_key_has_ends_that_compare() {
+        let (first, last) = (Order::Largest.key(f32::MAX), Order::Largest.end());
+        for key in [0, 1, 4_194_303, first - 2, first - 1, first, first + 1, last - 1, last] {
+            for interval in [Order::Largest.before(key), Order::Largest.up_to(key)] {
+                assert!(!interval.low.is_nan() && !interval.high.is_nan(), "{key}: {interval:?}");
+            }
+            for x in [f32::MIN, 0.0, 1.0, f32::MAX] {
+                assert_eq!(Order::Largest.up_to(key).contains(x), Order::Largest.key(x) <= key, "{key}: {x}");
+            }
+        }
     }
 
     #[test]
