@@ -8,7 +8,7 @@ use core::mem::MaybeUninit;
 use crate::element::Element;
 use crate::grid::{self, Grid};
 use crate::narrow::{self, Narrow};
-use crate::operation::{self, Origin, SEGMENT, Summarize, TOGETHER, Transform};
+use crate::operation::{self, Origin, SEGMENT, SHORT, Summarize, TOGETHER, Transform};
 use crate::pipeline::Pipeline;
 use crate::row;
 use crate::rows::Rows;
@@ -78,7 +78,8 @@ impl<E: Element, T: Transform<E>> Kernel for Transformations<'_, '_, E, T> {
         while self.rows() > 0 {
             if self.rows() >= TOGETHER && cols <= narrow::COLS {
                 let narrow = narrow.get_or_insert_with(|| Narrow::new(cols));
-                if s.vectorize(TransformNarrow { narrow, rows: &mut self.rows, operation: self.operation }) {
+                let (first, rows) = (self.first, &mut self.rows);
+                if s.vectorize(TransformNarrow { narrow, first, rows, operation: self.operation }) {
                     self.first += TOGETHER;
                     continue;
                 }
@@ -111,6 +112,7 @@ impl<'a, 'o, E: Element, T> Transformations<'a, 'o, E, T> {
 /// Sixteen narrow rows, unless they want to be looked at one by one.
 struct TransformNarrow<'n, 'a, E: Element, T> {
     narrow: &'n mut Narrow,
+    first: usize,
     rows: &'n mut Grid<'a, E>,
     operation: &'n T,
 }
@@ -121,7 +123,7 @@ impl<E: Element, T: Transform<E>> Kernel for TransformNarrow<'_, '_, E, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> bool {
         self.rows.load(s, self.narrow);
-        let Some(known) = self.operation.narrow(s, self.narrow) else { return false };
+        let Some(known) = self.operation.narrow(s, self.first, self.narrow) else { return false };
         self.operation.finish_narrow(s, &known, self.narrow);
         self.rows.store(s, self.narrow);
         true
@@ -255,6 +257,12 @@ impl<E: Element, R: Summarize<E>> Kernel for Reductions<'_, '_, E, R> {
             for row in &mut *rows {
                 *row = next_row(&mut self.rows);
             }
+            if R::SHORT
+                && cols <= SHORT
+                && s.vectorize(ReduceShort { first, rows: &*rows, out: &mut *out, operation: self.operation })
+            {
+                continue;
+            }
             operation::segments(s, Origin::of_row(first), rows, known, self.operation);
             out.copy_from_slice(&self.operation.results(first, known)[..out.len()]);
         }
@@ -276,9 +284,31 @@ impl<E: Element, R: Summarize<E>> Kernel for ReduceNarrow<'_, '_, E, R> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> bool {
         grid::load(s, self.narrow, self.rows.contiguous(TOGETHER), |row| self.rows.row(row));
-        let Some(known) = self.operation.narrow(s, self.narrow) else { return false };
+        let Some(known) = self.operation.narrow(s, self.first, self.narrow) else { return false };
         self.rows.take(TOGETHER);
-        self.out.copy_from_slice(&self.operation.narrow_results(self.first, &known));
+        let rows = self.first..self.first + TOGETHER;
+        self.out.copy_from_slice(&self.operation.results_together(rows, &known));
+        true
+    }
+}
+
+/// Up to sixteen short rows, unless they want to be looked at one by one.
+struct ReduceShort<'n, 'a, E: Element, R: Summarize<E>> {
+    first: usize,
+    rows: &'n [Read<'a, E>],
+    out: &'n mut [R::Output],
+    operation: &'n R,
+}
+
+impl<E: Element, R: Summarize<E>> Kernel for ReduceShort<'_, '_, E, R> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> bool {
+        let Self { first, rows, out, operation } = self;
+        let Some(known) = operation.short(s, first, rows) else { return false };
+        let results = operation.results_together(first..first + rows.len(), &known);
+        out.copy_from_slice(&results[..rows.len()]);
         true
     }
 }

@@ -74,8 +74,8 @@ impl<'a, E: Element> Grid<'a, E> {
     }
 }
 
-#[inline(always)]
 /// Puts sixteen narrow rows into their place beside each other.
+#[inline(always)]
 pub fn load<'a, S: Simd, E: Element>(
     s: S,
     narrow: &mut Narrow,

@@ -24,7 +24,9 @@ impl<S: Simd, A: Map<S>, B: Map<S>> Map<S> for Then<A, B> {
 /// The largest element; -inf if there is none. NaN is passed over, and -0 may stand for +0.
 #[inline(always)]
 pub fn max_reduce<S: Simd, E: Element>(s: S, span: Read<'_, E>) -> f32 {
-    largest(s, span, s.splat(f32::NEG_INFINITY), Same).reduce_max()
+    let mut max = Largest::new(s, f32::NEG_INFINITY);
+    max.see(s, span, Same);
+    max.by_lane().reduce_max()
 }
 
 /// The largest element of each lane, for [`maxima`]; and the largest magnitude, also of what has been seen before.
@@ -32,30 +34,27 @@ pub fn max_reduce<S: Simd, E: Element>(s: S, span: Read<'_, E>) -> f32 {
 pub fn maxima_by_lane<S: Simd, E: Element>(
     s: S,
     mut span: Read<'_, E>,
-    mut magnitude: S::F32,
-) -> (S::F32, S::F32) {
-    let mut max = s.splat(f32::NEG_INFINITY);
-    while let Some([x]) = span.front::<S, 1>(s) {
-        (max, magnitude) = (x.max(max), x.abs().max(magnitude));
-        span.put::<S, 1>([x]);
+    magnitude: &mut Largest<S::F32>,
+) -> S::F32 {
+    let mut max = Largest::new(s, f32::NEG_INFINITY);
+    while let Some(x) = span.front::<S, CHAINS>(s) {
+        max.take(x);
+        magnitude.take(Magnitude.apply(s, x));
+        span.put::<S, CHAINS>(x);
     }
-    // As in `largest`.
-    if let Some(first) = span.tail.first()
-        && let Some(x) = span.tail_lanes(s, first.to_f32())
-    {
-        (max, magnitude) = (x.max(max), x.abs().max(magnitude));
-    }
-    (max, magnitude)
+    max.see(s, span, Same);
+    magnitude.see(s, span, Magnitude);
+    max.by_lane()
 }
 
 /// The largest magnitude in some spans; 0 if there is no element. NaN is passed over.
 #[inline(always)]
 pub fn magnitude<S: Simd, E: Element>(s: S, spans: &[impl Span<E>]) -> f32 {
-    let mut magnitude = s.splat(0.0);
+    let mut magnitude = Largest::new(s, 0.0);
     for span in spans {
-        magnitude = largest(s, span.rest(), magnitude, Magnitude);
+        magnitude.see(s, span.rest(), Magnitude);
     }
-    magnitude.reduce_max()
+    magnitude.by_lane().reduce_max()
 }
 
 /// Leaves elements as they are.
@@ -80,30 +79,53 @@ impl<S: Simd> Map<S> for Magnitude {
     }
 }
 
-/// In each lane the largest of what elements are mapped to, and of what is there already.
-#[inline(always)]
-fn largest<S: Simd, E: Element>(s: S, mut span: Read<'_, E>, least: S::F32, map: impl Map<S>) -> S::F32 {
-    const CHAINS: usize = 4;
-    let mut largest = [least; CHAINS];
-    while let Some(x) = span.front::<S, CHAINS>(s) {
-        let x = map.apply(s, x);
-        for i in 0..CHAINS {
-            largest[i] = x[i].max(largest[i]);
+/// Vectors that are compared side by side, as each comparison waits for the one before.
+const CHAINS: usize = 4;
+
+/// In each lane the largest number so far. NaN is passed over.
+#[derive(Clone, Copy)]
+pub struct Largest<V>([V; CHAINS]);
+
+impl<V: F32> Largest<V> {
+    #[inline(always)]
+    pub fn new<S: Simd<F32 = V>>(s: S, least: f32) -> Self {
+        Self([s.splat(least); CHAINS])
+    }
+
+    #[inline(always)]
+    pub fn by_lane(self) -> V {
+        // What is in the last one may be all there is, and then waits for nothing else.
+        let [a, b, c, last] = self.0;
+        last.max(a.max(b).max(c))
+    }
+
+    #[inline(always)]
+    fn take(&mut self, x: [V; CHAINS]) {
+        for (largest, x) in self.0.iter_mut().zip(x) {
+            *largest = x.max(*largest);
         }
-        span.put::<S, CHAINS>(x);
     }
-    let mut largest = largest[0].max(largest[1]).max(largest[2].max(largest[3]));
-    while let Some(x) = span.front::<S, 1>(s) {
-        largest = map.apply(s, x)[0].max(largest);
-        span.put::<S, 1>(x);
+
+    /// Takes what the elements of a span are mapped to.
+    #[inline(always)]
+    fn see<S: Simd<F32 = V>, E: Element>(&mut self, s: S, mut span: Read<'_, E>, map: impl Map<S>) {
+        while let Some(x) = span.front::<S, CHAINS>(s) {
+            self.take(map.apply(s, x));
+            span.put::<S, CHAINS>(x);
+        }
+        // Fewer vectors than chains, and what is no whole one: an element stands for those that are not there.
+        let [others @ .., last] = &mut self.0;
+        for largest in others {
+            let Some(x) = span.front::<S, 1>(s) else { break };
+            *largest = map.apply(s, x)[0].max(*largest);
+            span.put::<S, 1>(x);
+        }
+        if let Some(first) = span.tail.first()
+            && let Some(x) = span.tail_lanes(s, first.to_f32())
+        {
+            *last = map.apply(s, [x])[0].max(*last);
+        }
     }
-    // An element stands for those that are not there.
-    if let Some(first) = span.tail.first()
-        && let Some(x) = span.tail_lanes(s, first.to_f32())
-    {
-        largest = map.apply(s, [x])[0].max(largest);
-    }
-    largest
 }
 
 /// Whether there is a NaN.
@@ -379,8 +401,9 @@ mod tests {
         let (max, most) = (largest(f32::NEG_INFINITY, |x| x), largest(0.0, f32::abs));
         assert_eq!(max_reduce(s, read), max, "{len}");
         assert_eq!(magnitude(s, &[read, Read::new(&[-3.5])]), most.max(3.5), "{len}");
-        let (maxima, magnitudes) = maxima_by_lane(s, read, s.splat(2.5));
-        assert_eq!((maxima.reduce_max(), magnitudes.reduce_max()), (max, most.max(2.5)), "{len}");
+        let mut magnitude = Largest::new(s, 2.5);
+        assert_eq!(maxima_by_lane(s, read, &mut magnitude).reduce_max(), max, "{len}");
+        assert_eq!(magnitude.by_lane().reduce_max(), most.max(2.5), "{len}");
         assert!(!has_nan(s, read), "{len}");
         for value in [-14.0, -5.0, 0.0, 8.0, 9.0] {
             assert_eq!(count(s, read, value) as usize, x.iter().filter(|&&x| x == value).count());

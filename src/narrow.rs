@@ -133,6 +133,7 @@ fn finish<S: Simd, M: Map<S>>(s: S, from: &Flat, to: &mut Flat, cols: usize, map
 }
 
 /// Columns of narrow rows: a lane is a row.
+#[derive(Clone)]
 pub struct Columns {
     /// Behind the last column stand others.
     lanes: [[f32; LANES]; COLS],
@@ -212,29 +213,6 @@ impl Columns {
         sums(s, &self.lanes[..self.cols])
     }
 
-    /// The sums of what each row's elements are mapped to: as [`sums::sums_of`](crate::sums::sums_of).
-    #[inline(always)]
-    pub fn sums_of<S: Simd, const SUMS: usize>(
-        &self,
-        s: S,
-        terms: &mut impl Terms<S, 1, SUMS>,
-    ) -> [[f64; LANES]; SUMS] {
-        let mut columns = [[[0.0; LANES]; COLS]; SUMS];
-        for i in (0..self.cols).step_by(2) {
-            let pair = [s.load(&self.lanes[i]), s.load(&self.lanes[i + 1])];
-            let terms = terms.apply(s, [pair]);
-            for sum in 0..SUMS {
-                columns[sum][i] = terms[sum][0].to_array();
-                columns[sum][i + 1] = terms[sum][1].to_array();
-            }
-        }
-        let mut totals = [[0.0; LANES]; SUMS];
-        for sum in 0..SUMS {
-            totals[sum] = sums(s, &columns[sum][..self.cols]);
-        }
-        totals
-    }
-
     /// How many elements of each row are equal to its lane of this vector.
     #[inline(always)]
     pub fn counts<S: Simd>(&self, s: S, elements: S::F32) -> [f32; LANES] {
@@ -245,6 +223,32 @@ impl Columns {
         }
         counts.to_array()
     }
+}
+
+/// The sums of what becomes of each row's elements, in these columns: as [`sums::sums_of`](crate::sums::sums_of).
+#[inline(always)]
+pub fn sums_of<S: Simd, const SPANS: usize, const SUMS: usize>(
+    s: S,
+    columns: [&Columns; SPANS],
+    terms: &mut impl Terms<S, SPANS, SUMS>,
+) -> [[f64; LANES]; SUMS] {
+    let (mut results, cols) = ([[[0.0; LANES]; COLS]; SUMS], columns[0].cols);
+    for i in (0..cols).step_by(2) {
+        let mut pairs = [[s.splat(0.0); 2]; SPANS];
+        for (pair, columns) in pairs.iter_mut().zip(columns) {
+            *pair = [s.load(&columns.lanes[i]), s.load(&columns.lanes[i + 1])];
+        }
+        let terms = terms.apply(s, pairs);
+        for sum in 0..SUMS {
+            results[sum][i] = terms[sum][0].to_array();
+            results[sum][i + 1] = terms[sum][1].to_array();
+        }
+    }
+    let mut totals = [[0.0; LANES]; SUMS];
+    for sum in 0..SUMS {
+        totals[sum] = sums(s, &results[sum][..cols]);
+    }
+    totals
 }
 
 /// The sum of each lane, in the order in which those of a vector's lanes are added.

@@ -6,13 +6,14 @@
 //! everything else is, they made functions too large for the compiler.)
 
 use core::marker::PhantomData;
+use core::ops::Range;
 use core::slice;
 
 use crate::element::Element;
 use crate::lanes::Map;
 use crate::narrow::Narrow;
 use crate::simd::{Kernel, LANES, Simd};
-use crate::span::{Span, Write};
+use crate::span::{Read, Span, Write};
 use crate::sums::{GROUP_LEN, GROUPS, Side};
 
 /// Elements of a segment, 4096: as many as stay in the first-level cache between its first pass and its exponentials.
@@ -49,8 +50,8 @@ pub trait Reduce<E: Element>: Sync + Sized {
     /// What is known of some neighbouring segments, by default of none.
     type Partial: Copy + Default + Send + Sync;
 
-    /// What is known of sixteen narrow rows.
-    type Narrow;
+    /// What is known of sixteen short rows. Each field of all by itself: a loop over rows is vectorised then.
+    type Together;
 
     /// Whether [`Reduce::segments`] is compiled once more, into the kernel of a row alone: for an operation of a few
     /// nanoseconds, or one that is nothing but a call itself.
@@ -67,9 +68,9 @@ pub trait Reduce<E: Element>: Sync + Sized {
         sides: &mut impl Sides<S>,
     );
 
-    /// [`Reduce::segments`] of narrow rows; or nothing, if they want to be looked at one by one.
+    /// [`Reduce::segments`] of narrow rows, of which the first is this one; or nothing, if they want to be looked at one by one.
     #[inline(always)]
-    fn narrow<S: Simd>(&self, _: S, _: &mut Narrow) -> Option<Self::Narrow> {
+    fn narrow<S: Simd>(&self, _: S, _: usize, _: &mut Narrow) -> Option<Self::Together> {
         None
     }
 
@@ -94,10 +95,20 @@ pub trait Summarize<E: Element>: Reduce<E> {
         results
     }
 
-    /// [`Summarize::result`] of narrow rows, of which this is the first.
+    /// Whether [`Summarize::short`] is there.
+    const SHORT: bool = false;
+
+    /// [`Reduce::segments`] of up to [`TOGETHER`] rows of up to [`SHORT`] elements, of which the first is this one; or nothing,
+    /// if they want to be looked at one by one.
     #[inline(always)]
-    fn narrow_results(&self, _: usize, _: &Self::Narrow) -> [Self::Output; TOGETHER] {
-        unreachable!("an operation on narrow rows that has no result for them")
+    fn short<S: Simd>(&self, _: S, _: usize, _: &[Read<'_, E>]) -> Option<Self::Together> {
+        unreachable!("an operation that has no way of its own for short rows")
+    }
+
+    /// [`Summarize::result`] of these rows, of which so much is known.
+    #[inline(always)]
+    fn results_together(&self, _: Range<usize>, _: &Self::Together) -> [Self::Output; TOGETHER] {
+        unreachable!("an operation on short rows together that has no result for them")
     }
 }
 
@@ -149,7 +160,7 @@ pub trait Transform<E: Element>: Reduce<E> {
 
     /// [`Transform::finish`] of narrow rows.
     #[inline(always)]
-    fn finish_narrow<S: Simd>(&self, _: S, _: &Self::Narrow, _: &mut Narrow) {
+    fn finish_narrow<S: Simd>(&self, _: S, _: &Self::Together, _: &mut Narrow) {
         unreachable!("an operation on narrow rows that does not finish them")
     }
 }

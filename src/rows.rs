@@ -84,6 +84,17 @@ impl<'a, E: Element> Rows<'a, E> {
         &self.0.data[self.0.shape.range(row)]
     }
 
+    /// One element.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row, or no such column of the last one.
+    #[inline(always)]
+    pub(crate) fn get(&self, row: usize, col: usize) -> E {
+        debug_assert!(col < self.0.shape.cols, "column {col} of {}", self.0.shape.cols);
+        self.0.data[row * self.0.shape.stride + col]
+    }
+
     /// The first rows as one, if they are.
     #[inline(always)]
     pub(crate) fn contiguous(&self, rows: usize) -> Option<&'a [E]> {

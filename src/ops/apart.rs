@@ -9,7 +9,7 @@
 //! always have their maximum set apart; few of them are flat.
 
 use crate::element::Element;
-use crate::lanes::{self, Map};
+use crate::lanes::{self, Largest, Map};
 use crate::math::double::ln_of_quotient;
 use crate::narrow::Narrow;
 use crate::operation::{SHORT, Sides, TOGETHER};
@@ -225,15 +225,35 @@ pub fn set_apart<S: Simd, E: Element, C: Scale>(
     (groups.sum(s) + f64::from(lanes::count(s, with, max) - 1) * top, top)
 }
 
-/// What is known of short segments, which all have their maximum set apart; or else it is -inf, and `others` says why.
+/// What is known of some segments that are short, which all have their maximum set apart; or else it is -inf, and `others` says why.
 pub struct Apart<const N: usize> {
     pub maxima: [f32; N],
     pub tops: [f64; N],
     pub others: [f64; N],
-    shifts: Shifts<N>,
+    pub shifts: Shifts<N>,
 }
 
 impl<const N: usize> Apart<N> {
+    /// The sums of all terms: not positive and finite where there is no distribution.
+    #[inline(always)]
+    pub fn totals(&self) -> [f64; N] {
+        let mut totals = self.others;
+        for (total, top) in totals.iter_mut().zip(self.tops) {
+            *total += top;
+        }
+        totals
+    }
+
+    /// [`Log::rest`] of each, where there is a distribution: the [pivot](Log::pivot) is the maximum.
+    #[inline(always)]
+    pub fn rests(&self) -> [f64; N] {
+        let mut rests = [0.0; N];
+        for (i, rest) in rests.iter_mut().enumerate() {
+            *rest = ln_of_quotient(self.tops[i] + self.others[i], self.tops[i], self.others[i]);
+        }
+        rests
+    }
+
     /// The same of one of them.
     #[inline(always)]
     pub fn get(&self, i: usize) -> Sums {
@@ -253,16 +273,14 @@ impl<const N: usize> Apart<N> {
         beside: &mut impl Beside<S, C>,
     ) -> Self {
         let (mut maxima, mut degenerate) = ([[f32::NEG_INFINITY; LANES]; N], [None; N]);
-        let mut magnitude = s.splat(0.0);
+        let mut magnitude = Largest::new(s, 0.0);
         for (max, segment) in maxima.iter_mut().zip(segments) {
             sums::fetch_result(s, segment.rest());
-            let by_lane;
-            (by_lane, magnitude) = lanes::maxima_by_lane(s, segment.rest(), magnitude);
-            *max = by_lane.to_array();
+            *max = lanes::maxima_by_lane(s, segment.rest(), &mut magnitude).to_array();
         }
         let mut maxima = lanes::maxima(s, &maxima);
         let (mut shifts, mut halves, mut counts) = (Shifts::PLAIN, [[0.0; HALF]; N], [0.0; N]);
-        let all_plain = scale.is_plain(magnitude.reduce_max());
+        let all_plain = scale.is_plain(magnitude.by_lane().reduce_max());
         let max = lanes::each(s, &maxima);
         let [tops] = if all_plain {
             let term = Term::<S, C, true>::new(s, Shift::PLAIN, scale);
@@ -303,55 +321,31 @@ impl<const N: usize> Apart<N> {
     }
 }
 
-/// What is known of narrow rows, which all have their maximum set apart.
-pub struct NarrowSums {
-    pub maxima: [f32; TOGETHER],
-    pub tops: [f64; TOGETHER],
-    pub others: [f64; TOGETHER],
-}
-
-impl NarrowSums {
-    /// The logarithms of their normalisers.
-    #[inline(always)]
-    pub fn logs(&self) -> [Log; TOGETHER] {
-        let (mut logs, mut rests) = ([Log::default(); TOGETHER], [0.0; TOGETHER]);
-        for (i, rest) in rests.iter_mut().enumerate() {
-            *rest = ln_of_quotient(self.tops[i] + self.others[i], self.tops[i], self.others[i]);
-        }
-        for (i, rest) in rests.into_iter().enumerate() {
-            logs[i] = Log { pivot: self.maxima[i], rest };
-        }
-        logs
-    }
-
+impl Apart<TOGETHER> {
     /// Reads narrow rows; or gives nothing, if one has to be looked at alone.
     #[inline(always)]
-    pub fn of<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<Self> {
+    pub fn of_narrow<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<Self> {
         let plain = scale.is_plain(rows.magnitude(s));
         let columns = rows.columns(s);
         let max = columns.max(s);
         let counts = columns.counts(s, max);
-        let [tops] = if plain {
+        let (shifts, [tops]) = if plain {
             let term = Term::<S, C, true>::new(s, Shift::PLAIN, scale);
             columns.map(s, &Others { term, max });
-            term.apply(s, [max])
+            (Shifts::PLAIN, term.apply(s, [max]))
         } else {
             let shifts = narrow_shifts(s, columns, scale);
             let term = Term::<S, C, false>::each(s, &shifts, scale);
             columns.map(s, &Others { term, max });
-            term.apply(s, [max])
+            (shifts, term.apply(s, [max]))
         };
-        let mut known =
-            NarrowSums { maxima: max.to_array(), tops: widened(&tops.to_array()), others: columns.sums(s) };
+        let tops = widened(&tops.to_array());
+        let mut known = Self { maxima: max.to_array(), tops, others: columns.sums(s), shifts };
         for (i, count) in counts.into_iter().enumerate() {
             known.others[i] += f64::from(count - 1.0) * known.tops[i];
         }
-        let mut totals = known.others;
-        for (total, top) in totals.iter_mut().zip(known.tops) {
-            *total += top;
-        }
         // There is no NaN, and not nothing but -inf.
-        all_positive(&totals).then_some(known)
+        all_positive(&known.totals()).then_some(known)
     }
 }
 

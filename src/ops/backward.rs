@@ -140,7 +140,7 @@ macro_rules! two_passes {
 
         impl Reduce<f32> for $operation<'_> {
             type Partial = f64;
-            type Narrow = ();
+            type Together = ();
 
             #[inline(always)]
             fn segments<S: Simd>(

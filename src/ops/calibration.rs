@@ -252,7 +252,7 @@ struct Slopes<'a> {
 
 impl Reduce<f32> for Slopes<'_> {
     type Partial = Moments;
-    type Narrow = ();
+    type Together = ();
 
     #[inline(always)]
     fn segments<S: Simd>(
@@ -305,7 +305,7 @@ struct OfSquares {
 
 impl Reduce<f32> for Squares {
     type Partial = OfSquares;
-    type Narrow = ();
+    type Together = ();
 
     #[inline(always)]
     fn segments<S: Simd>(

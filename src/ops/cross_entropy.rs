@@ -19,16 +19,18 @@
 //! what its logits do: that adds `4.3e-7 c` at most, as often as the row counts, and to `log sum_j exp(x_j)` half of it. As
 //! `1 - p_t <= -log p_t` it is a relative error, too, where `u c` is small.
 
+use core::ops::Range;
+
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::Simd;
-use crate::span::Span;
+use crate::span::{Read, Span};
 
-use super::apart::{Log, NarrowSums};
-use super::losses::{Known, Losses, Spread, Target};
+use super::apart::{Apart, Log};
+use super::losses::{Known, Losses, Target};
 use super::targets::Targets;
 use super::temperature::Unit;
 
@@ -220,10 +222,9 @@ impl Engine {
     ) -> Result<Loss, Error> {
         let losses = Losses::new((x.rows(), x.cols()), targets.into(), options)?;
         self.reduce(x, out, &OfRows { x, losses })?;
-        let mut loss = Loss::default();
-        for (row, result) in out.iter().enumerate() {
-            let count = usize::from(!matches!(losses.target(row), Target::Ignored));
-            loss = loss.merge(Loss { sum: result.loss, weight: result.weight, count });
+        let mut loss = Loss { count: losses.counted(), ..Loss::default() };
+        for result in out {
+            loss = loss.merge(Loss { sum: result.loss, weight: result.weight, count: 0 });
         }
         Ok(loss)
     }
@@ -235,41 +236,77 @@ struct OfRows<'a> {
     losses: Losses<'a>,
 }
 
+/// What a row's own class has to do with its loss.
+#[derive(Clone, Copy)]
+struct Own {
+    /// What it counts in the loss, and in the mean.
+    kept: f64,
+    weight: f64,
+    logit: f32,
+    ignored: bool,
+}
+
 impl OfRows<'_> {
+    /// Whether nothing is wanted of a row but its normaliser.
     #[inline(always)]
-    fn loss(&self, row: usize, log: Log, sum: f64, spread: &Spread, capped: Option<f32>) -> RowLoss {
+    fn is_plain(&self) -> bool {
+        self.losses.is_plain() && self.losses.softcap.is_none()
+    }
+
+    /// Of a row held against a class; nothing, if it is held against probabilities.
+    #[inline(always)]
+    fn own(&self, row: usize, capped: Option<f32>) -> Own {
         let losses = &self.losses;
+        let target = losses.target(row);
+        let weight = losses.weight_of(target);
+        let none = Own { kept: 0.0, weight, logit: 0.0, ignored: false };
+        match target {
+            Target::Ignored => Own { ignored: true, ..none },
+            Target::Probabilities => none,
+            Target::Class(class) => {
+                let logit = match capped {
+                    Some(capped) => capped,
+                    None => self.x.get(row, class),
+                };
+                Own { kept: losses.kept * weight, logit, ..none }
+            }
+        }
+    }
+
+    /// Given the logarithm of the normaliser in two, the sum that it is of, and the loss of what several classes have a part in. Without
+    /// branches, so that a loop over rows is vectorised.
+    #[inline(always)]
+    fn loss(&self, own: Own, log: Log, sum: f64, spread: f64) -> RowLoss {
         // The logarithm of what is not a sum may be anything; and there is but one NaN.
         let pivot = f64::from(log.pivot);
         let rest = if sum > 0.0 && sum < f64::INFINITY { log.rest } else { f64::NAN };
-        let target = losses.target(row);
-        let mut loss = match target {
-            Target::Ignored => return RowLoss::default(),
-            Target::Probabilities => spread.target.loss(losses.kept, spread.pivot, pivot, rest),
-            Target::Class(class) => match losses.kept * losses.weight(class) {
-                0.0 => 0.0,
-                kept => {
-                    let logit = match capped {
-                        Some(capped) => capped,
-                        None => self.x.row(row)[class],
-                    };
-                    kept * ((pivot - f64::from(logit)) + rest)
-                }
-            },
-        };
-        loss += spread.classes.loss(losses.share, spread.pivot, pivot, rest);
+        let distance = (pivot - f64::from(own.logit)) + rest;
+        let mut loss = if own.kept == 0.0 { 0.0 } else { own.kept * distance } + spread;
         let logsumexp = pivot + rest;
-        if losses.z_loss != 0.0 {
-            loss += losses.z_loss * logsumexp * logsumexp;
+        if self.losses.z_loss != 0.0 {
+            loss += self.losses.z_loss * logsumexp * logsumexp;
         }
         let loss = if rest.is_nan() || loss.is_nan() { f64::NAN } else { loss };
-        RowLoss { loss, weight: losses.weight_of(target), logsumexp }
+        let counts = |value: f64| if own.ignored { 0.0 } else { value };
+        RowLoss { loss: counts(loss), weight: own.weight, logsumexp: counts(logsumexp) }
+    }
+
+    #[inline(always)]
+    fn loss_of(&self, row: usize, log: Log, known: &Known) -> RowLoss {
+        let (losses, spread) = (&self.losses, &known.spread);
+        let (pivot, log_pivot, rest) = (spread.pivot, f64::from(log.pivot), log.rest);
+        let target = match losses.target(row) {
+            Target::Probabilities => spread.target.loss(losses.kept, pivot, log_pivot, rest),
+            Target::Class(_) | Target::Ignored => 0.0,
+        };
+        let classes = spread.classes.loss(losses.share, pivot, log_pivot, rest);
+        self.loss(self.own(row, known.capped), log, known.sums.total(), target + classes)
     }
 }
 
 impl Reduce<f32> for OfRows<'_> {
     type Partial = Known;
-    type Narrow = NarrowSums;
+    type Together = Apart<TOGETHER>;
 
     const ALONE: bool = true;
 
@@ -286,9 +323,8 @@ impl Reduce<f32> for OfRows<'_> {
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowSums> {
-        let is_plain = self.losses.is_plain() && self.losses.softcap.is_none();
-        if is_plain { NarrowSums::of(s, rows, Unit) } else { None }
+    fn narrow<S: Simd>(&self, s: S, _: usize, rows: &mut Narrow) -> Option<Apart<TOGETHER>> {
+        if self.is_plain() { Apart::of_narrow(s, rows, Unit) } else { None }
     }
 
     #[inline(always)]
@@ -300,9 +336,16 @@ impl Reduce<f32> for OfRows<'_> {
 impl Summarize<f32> for OfRows<'_> {
     type Output = RowLoss;
 
+    const SHORT: bool = true;
+
+    #[inline(always)]
+    fn short<S: Simd>(&self, s: S, _: usize, rows: &[Read<'_, f32>]) -> Option<Apart<TOGETHER>> {
+        if self.is_plain() { Some(Apart::of(s, rows, Unit, &mut ())) } else { None }
+    }
+
     #[inline(always)]
     fn result(&self, row: usize, known: Known) -> RowLoss {
-        self.loss(row, Log::of(&known.sums), known.sums.total(), &known.spread, known.capped)
+        self.loss_of(row, Log::of(&known.sums), &known)
     }
 
     #[inline(always)]
@@ -310,17 +353,22 @@ impl Summarize<f32> for OfRows<'_> {
         let (logs, mut results) =
             (Log::of_rows(known.iter().map(|known| &known.sums)), [RowLoss::default(); TOGETHER]);
         for (i, known) in known.iter().enumerate() {
-            results[i] = self.loss(row + i, logs[i], known.sums.total(), &known.spread, known.capped);
+            results[i] = self.loss_of(row + i, logs[i], known);
         }
         results
     }
 
     #[inline(always)]
-    fn narrow_results(&self, row: usize, known: &NarrowSums) -> [RowLoss; TOGETHER] {
-        let (logs, mut results) = (known.logs(), [RowLoss::default(); TOGETHER]);
+    fn results_together(&self, rows: Range<usize>, known: &Apart<TOGETHER>) -> [RowLoss; TOGETHER] {
+        let (rests, totals) = (known.rests(), known.totals());
+        let mut own = [Own { kept: 0.0, weight: 0.0, logit: 0.0, ignored: true }; TOGETHER];
+        for (own, row) in own.iter_mut().zip(rows) {
+            *own = self.own(row, None);
+        }
+        let mut results = [RowLoss::default(); TOGETHER];
         for (i, result) in results.iter_mut().enumerate() {
-            let sum = known.others[i] + known.tops[i];
-            *result = self.loss(row + i, logs[i], sum, &Spread::default(), None);
+            let log = Log { pivot: known.maxima[i], rest: rests[i] };
+            *result = self.loss(own[i], log, totals[i], 0.0);
         }
         results
     }

@@ -18,20 +18,22 @@
 //! `4 u (v + mu sqrt(v))`; the mean itself, within 12.2 u, makes `42 u mu sqrt(v)` of what is taken off; `S` has 4.6 u. Together
 //! below `43 u v + 46 u mu sqrt(v)`: below `3e-6 (v + H sqrt(v))`.
 
+use core::ops::Range;
+
 use crate::element::Element;
 use crate::math::double::ln_of_quotient;
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::Simd;
-use crate::span::Span;
+use crate::span::{Read, Span};
 use crate::{Engine, Error};
 
 use super::Softmax;
 use super::moments::Moments;
 use super::options::Kind;
 use super::parts;
-use super::short_moments::NarrowMoments;
+use super::short_moments::ShortMoments;
 use super::temperature::{Scale, Temperature, Unit};
 
 /// `-sum_i p_i log p_i` in nats, with `p = softmax(x)`: how much is open. `exp` of it is the perplexity of the row, a
@@ -90,7 +92,7 @@ impl Engine {
     ///
     /// As [`Engine::entropy`], and [`Error::Temperature`] if the temperature is negative or NaN.
     pub fn entropy_with(&self, x: Rows<'_>, out: &mut [f64], options: &Softmax) -> Result<(), Error> {
-        apply(self, x, out, options, |entropy| entropy)
+        apply(self, x, out, options, false)
     }
 
     /// The perplexity of each row: `exp` of its [`entropy`], the number of equally probable choices that are as open.
@@ -122,7 +124,7 @@ impl Engine {
     ///
     /// As [`Engine::perplexity`], and [`Error::Temperature`] if the temperature is negative or NaN.
     pub fn perplexity_with(&self, x: Rows<'_>, out: &mut [f64], options: &Softmax) -> Result<(), Error> {
-        apply(self, x, out, options, libm::exp)
+        apply(self, x, out, options, true)
     }
 
     /// The varentropy of each row: the variance of `-log p` under `p = softmax(x)`, in nats squared.
@@ -154,14 +156,16 @@ impl Engine {
     ///
     /// As [`Engine::varentropy`], and [`Error::Temperature`] if the temperature is negative or NaN.
     pub fn varentropy_with(&self, x: Rows<'_>, out: &mut [f64], options: &Softmax) -> Result<(), Error> {
-        match options.temperature()? {
-            Kind::One => parts::read(self, x, None, out, |row, _| row.varentropy()),
-            Kind::Other(scale) => parts::read(self, x, Some(scale), out, |row, _| row.varentropy()),
+        let (scale, certain) = match options.temperature()? {
+            Kind::One => (None, false),
+            Kind::Other(scale) => (Some(scale), false),
             // Also where there are several as large, all is given to one.
-            Kind::Zero => parts::read(self, x, Some(Temperature::new(0.0)), out, |row, _| {
-                if row.varentropy().is_nan() { f64::NAN } else { 0.0 }
-            }),
-        }
+            Kind::Zero => (Some(Temperature::new(0.0)), true),
+        };
+        parts::read(self, x, scale, out, |row, _| {
+            let varentropy = row.varentropy();
+            if certain && !varentropy.is_nan() { 0.0 } else { varentropy }
+        })
     }
 }
 
@@ -170,13 +174,13 @@ fn apply(
     x: Rows<'_>,
     out: &mut [f64],
     options: &Softmax,
-    becomes: fn(f64) -> f64,
+    exponential: bool,
 ) -> Result<(), Error> {
     match options.temperature()? {
-        Kind::One => engine.reduce(x, out, &Entropy { scale: Unit, certain: false, becomes }),
-        Kind::Other(scale) => engine.reduce(x, out, &Entropy { scale, certain: false, becomes }),
+        Kind::One => engine.reduce(x, out, &Entropy { scale: Unit, certain: false, exponential }),
+        Kind::Other(scale) => engine.reduce(x, out, &Entropy { scale, certain: false, exponential }),
         Kind::Zero => {
-            engine.reduce(x, out, &Entropy { scale: Temperature::new(0.0), certain: true, becomes })
+            engine.reduce(x, out, &Entropy { scale: Temperature::new(0.0), certain: true, exponential })
         }
     }
 }
@@ -185,16 +189,16 @@ struct Entropy<C> {
     scale: C,
     /// Whether all is given to one logit, at temperature 0: also where there are others as large.
     certain: bool,
-    /// What the entropy becomes.
-    becomes: fn(f64) -> f64,
+    /// Whether `exp` of it is wanted.
+    exponential: bool,
 }
 
 #[inline(always)]
 fn entropy_of(top: f64, others: f64, weighted: f64) -> f64 {
     let sum = others + top;
     let entropy = ln_of_quotient(sum, top, others) + weighted / sum;
-    // The logarithm of what is not a number may be anything; and there is but one NaN.
-    if sum > 0.0 { entropy } else { f64::NAN }
+    // The logarithm of what is no sum may be anything; and there is but one NaN.
+    if sum > 0.0 && sum < f64::INFINITY { entropy } else { f64::NAN }
 }
 
 impl<C> Entropy<C> {
@@ -217,13 +221,14 @@ impl<C> Entropy<C> {
 
     #[inline(always)]
     fn becomes(&self, entropy: f64) -> f64 {
-        (self.becomes)(if self.certain && !entropy.is_nan() { 0.0 } else { entropy })
+        let entropy = if self.certain && !entropy.is_nan() { 0.0 } else { entropy };
+        if self.exponential { libm::exp(entropy) } else { entropy }
     }
 }
 
 impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
     type Partial = Moments;
-    type Narrow = NarrowMoments;
+    type Together = ShortMoments<TOGETHER>;
 
     const ALONE: bool = true;
 
@@ -240,8 +245,8 @@ impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowMoments> {
-        NarrowMoments::of::<S, C, false>(s, rows, self.scale)
+    fn narrow<S: Simd>(&self, s: S, _: usize, rows: &mut Narrow) -> Option<ShortMoments<TOGETHER>> {
+        ShortMoments::of_narrow::<S, C, false>(s, rows, self.scale)
     }
 
     #[inline(always)]
@@ -252,6 +257,8 @@ impl<E: Element, C: Scale> Reduce<E> for Entropy<C> {
 
 impl<E: Element, C: Scale> Summarize<E> for Entropy<C> {
     type Output = f64;
+
+    const SHORT: bool = true;
 
     #[inline(always)]
     fn result(&self, _: usize, known: Moments) -> f64 {
@@ -269,7 +276,12 @@ impl<E: Element, C: Scale> Summarize<E> for Entropy<C> {
     }
 
     #[inline(always)]
-    fn narrow_results(&self, _: usize, rows: &NarrowMoments) -> [f64; TOGETHER] {
+    fn short<S: Simd>(&self, s: S, _: usize, rows: &[Read<'_, E>]) -> Option<ShortMoments<TOGETHER>> {
+        Some(ShortMoments::of::<S, E, C, false>(s, rows, self.scale))
+    }
+
+    #[inline(always)]
+    fn results_together(&self, _: Range<usize>, rows: &ShortMoments<TOGETHER>) -> [f64; TOGETHER] {
         self.all(&rows.tops, &rows.others, &rows.weighted)
     }
 }

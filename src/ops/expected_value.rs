@@ -124,7 +124,7 @@ struct Known {
 
 impl Reduce<f32> for Expected<'_> {
     type Partial = Known;
-    type Narrow = ();
+    type Together = ();
 
     #[inline(always)]
     fn segments<S: Simd>(
@@ -207,7 +207,7 @@ struct OfFirst<'a> {
 
 impl Reduce<f32> for OfFirst<'_> {
     type Partial = First;
-    type Narrow = ();
+    type Together = ();
 
     #[inline(always)]
     fn segments<S: Simd>(
@@ -245,7 +245,7 @@ struct Given<'a> {
 
 impl Reduce<f32> for Given<'_> {
     type Partial = f64;
-    type Narrow = ();
+    type Together = ();
 
     #[inline(always)]
     fn segments<S: Simd>(

@@ -85,7 +85,7 @@ impl Known {
 
 impl Reduce<f32> for Given {
     type Partial = Known;
-    type Narrow = ();
+    type Together = ();
 
     #[inline(always)]
     fn segments<S: Simd>(

@@ -27,17 +27,18 @@
 //! are relative to themselves, and at most `2^-50` of the largest logit. Without fused multiply-add below `1.2e-6`.
 
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
-use crate::math::double::ln_of_quotient;
 use crate::math::phi::{REACH, phi_f64, phi_over};
-use crate::operation::{Origin, Reduce, SEGMENT, SHORT, Sides, Summarize, TOGETHER};
+use crate::narrow::Narrow;
+use crate::operation::{Origin, Reduce, SEGMENT, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
-use crate::simd::{F32, F64, HALF, LANES, Mask, Simd};
+use crate::simd::{F32, F64, Mask, Simd};
 use crate::span::{Read, Span};
 use crate::sums::{self, Terms};
 
-use super::apart::halved;
 use super::normalizer::Normalizer;
+use super::short_kl::{ShortKl, within};
 use super::side::Side;
 
 /// The divergence of the rows of two batches.
@@ -80,55 +81,22 @@ impl<P: Side, Q: Side> Kl<'_, P, Q> {
             return Known::without(p, q);
         }
         let center = self.center(&p, &q);
-        let mut elements = Elements::new(s, (self.p, self.q), center, unit(&p, &q));
+        let around = (s.splat_f64(center), s.splat(unit(&p, &q)));
+        let mut elements = Elements::new((self.p, self.q), around);
         let spans = [Read::new(x), Read::new(y), e, f];
         Known::of(p, q, center, sums::sums_of(s, spans, FILL, &mut elements))
     }
 
-    /// Up to `N` pairs of short rows. What is folded over lanes is folded for all of them at once, and what is divided, divided.
-    #[inline(always)]
-    fn short<S: Simd, const N: usize>(&self, s: S, pairs: [&[Read<'_, f32>]; 2], known: &mut [Known]) {
-        let (e, f) = (self.p.kept::<S, N>(s, pairs[0]), self.q.kept::<S, N>(s, pairs[1]));
-        let (mut centers, mut units) = ([0.0; N], [0.0; N]);
-        for i in 0..N {
-            let (p, q) = (e.normalizer(i), f.normalizer(i));
-            (centers[i], units[i]) = (self.center(&p, &q), unit(&p, &q));
-        }
-        let (mut divergences, mut differences) = ([[0.0; HALF]; N], [[0.0; HALF]; N]);
-        for i in 0..known.len() {
-            let mut elements = Elements::new(s, (self.p, self.q), centers[i], units[i]);
-            let (mut spans, nothing) = ([pairs[0][i], pairs[1][i]], [s.splat(0.0); SHORT / LANES]);
-            let (mut of_divergence, mut of_difference) = (nothing, nothing);
-            for at in (0..SHORT / LANES).step_by(2) {
-                let Some([x, y]) = sums::pairs(s, &mut spans, [f32::NEG_INFINITY; 2]) else { break };
-                let terms = [[e.terms[i][at], e.terms[i][at + 1]], [f.terms[i][at], f.terms[i][at + 1]]];
-                let [divergence, difference] = elements.apply(s, [x, y, terms[0], terms[1]]);
-                [of_divergence[at], of_divergence[at + 1]] = divergence;
-                [of_difference[at], of_difference[at + 1]] = difference;
-            }
-            (divergences[i], differences[i]) = (halved(s, of_divergence), halved(s, of_difference));
-        }
-        let (divergences, differences) = (sums::sums(s, &divergences), sums::sums(s, &differences));
-        for (i, known) in known.iter_mut().enumerate() {
-            let (p, q) = (e.normalizer(i), f.normalizer(i));
-            *known = if are_distributions(&p, &q) {
-                Known::of(p, q, centers[i], [divergences[i], differences[i]])
-            } else {
-                Known::without(p, q)
-            };
-        }
-    }
-
     /// About the logarithm of the quotient of the masses of P and Q.
     #[inline(always)]
-    fn center(&self, p: &Normalizer, q: &Normalizer) -> f64 {
+    pub(super) fn center(&self, p: &Normalizer, q: &Normalizer) -> f64 {
         self.p.logsumexp(*p) - self.q.logsumexp(*q)
     }
 }
 
 /// What makes terms of Q as large as those of P.
 #[inline(always)]
-fn unit(p: &Normalizer, q: &Normalizer) -> f32 {
+pub fn unit(p: &Normalizer, q: &Normalizer) -> f32 {
     (p.sum / q.sum) as f32
 }
 
@@ -148,28 +116,21 @@ impl Known {
 
     /// Given the sums of what [`Elements`] add around this center.
     #[inline(always)]
-    fn of(p: Normalizer, q: Normalizer, center: f64, [divergence, difference]: [f64; 2]) -> Self {
-        if divergence == f64::INFINITY {
-            return Self { p, q, within: divergence, ratio: 0.0 };
-        }
-        // Where the two are far apart, what is left of both is what rounding has left, and nothing beside them.
-        let is_far = divergence > FAR * p.sum;
-        let lacking = if is_far { 0.0 } else { divergence - difference };
-        let logarithm = ln_of_quotient(p.sum + lacking, p.sum, lacking);
-        // Twice what is below the last place of the quotient is not negative.
-        let within = (divergence - (lacking - p.sum * logarithm)).max(0.0);
-        Self { p, q, within, ratio: logarithm - center }
+    fn of(p: Normalizer, q: Normalizer, center: f64, sums: [f64; 2]) -> Self {
+        let (within, logarithm) = within(p.sum, sums);
+        let ratio = if within == f64::INFINITY { 0.0 } else { logarithm - center };
+        Self { p, q, within, ratio }
     }
 }
 
 /// From this divergence within a segment on its two parts need no correction: what `c` lacks, `1e-6` at most, adds the square of that.
-const FAR: f64 = 1e3;
+pub const FAR: f64 = 1e3;
 
 /// What adds nothing.
 const FILL: [f32; 4] = [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, 0.0];
 
 /// What an element adds.
-struct Elements<S: Simd, P, Q> {
+pub struct Elements<S: Simd, P, Q> {
     p: P,
     q: Q,
     center: S::F64,
@@ -177,9 +138,10 @@ struct Elements<S: Simd, P, Q> {
 }
 
 impl<S: Simd, P: Side, Q: Side> Elements<S, P, Q> {
+    /// Given the center, and the unit of Q's terms.
     #[inline(always)]
-    fn new(s: S, (p, q): (P, Q), center: f64, unit: f32) -> Self {
-        Self { p, q, center: s.splat_f64(center), unit: s.splat(unit) }
+    pub fn new((p, q): (P, Q), (center, unit): (S::F64, S::F32)) -> Self {
+        Self { p, q, center, unit }
     }
 }
 
@@ -210,7 +172,7 @@ impl<S: Simd, P: Side, Q: Side> Terms<S, 4, 2> for Elements<S, P, Q> {
 
 impl<P: Side, Q: Side> Reduce<f32> for Kl<'_, P, Q> {
     type Partial = Known;
-    type Narrow = ();
+    type Together = ShortKl;
 
     #[inline(always)]
     fn segments<S: Simd>(
@@ -221,21 +183,17 @@ impl<P: Side, Q: Side> Reduce<f32> for Kl<'_, P, Q> {
         known: &mut [Known],
         _: &mut impl Sides<S>,
     ) {
-        if P::KEEPS && Q::KEEPS && segments.len() > 1 && segments[0].rest().len() <= SHORT {
-            let mut pairs = [[Read::default(); TOGETHER]; 2];
-            let [x, y] = &mut pairs;
-            for (i, segment) in segments.iter().enumerate() {
-                (x[i], y[i]) = (segment.rest(), Read::new(self.rows[1].row(origin.row + i)));
-            }
-            let pairs = [&pairs[0][..segments.len()], &pairs[1][..segments.len()]];
-            return self.short::<S, TOGETHER>(s, pairs, known);
-        }
         let mut rooms = [[const { MaybeUninit::uninit() }; SEGMENT]; 2];
         for (i, known) in known.iter_mut().enumerate() {
             let len = segments[i].rest().len();
             let pair = self.rows.map(|rows| &rows.row(origin.row + i)[origin.at..][..len]);
             *known = self.segment(s, pair, &mut rooms);
         }
+    }
+
+    #[inline(always)]
+    fn narrow<S: Simd>(&self, s: S, first: usize, rows: &mut Narrow) -> Option<ShortKl> {
+        if P::KEEPS && Q::KEEPS { self.of_narrow(s, first, rows) } else { None }
     }
 
     #[inline(always)]
@@ -294,6 +252,18 @@ fn between(part: f64, log_of_part: impl Fn() -> f64, g: f64) -> (f64, f64) {
 
 impl<P: Side, Q: Side> Summarize<f32> for Kl<'_, P, Q> {
     type Output = f64;
+
+    const SHORT: bool = P::KEEPS && Q::KEEPS;
+
+    #[inline(always)]
+    fn short<S: Simd>(&self, s: S, first: usize, rows: &[Read<'_, f32>]) -> Option<ShortKl> {
+        Some(self.of_short(s, first, rows))
+    }
+
+    #[inline(always)]
+    fn results_together(&self, _: Range<usize>, known: &ShortKl) -> [f64; TOGETHER] {
+        known.results()
+    }
 
     #[inline(always)]
     fn result(&self, _: usize, known: Known) -> f64 {

@@ -32,14 +32,14 @@ use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::grid::{Grid, Uninit};
 use crate::lanes::{self, Map};
-use crate::math::double::{in_two, ln_of_quotient};
+use crate::math::double::in_two;
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, Sides, TOGETHER, Transform};
 use crate::rows::{Rows, RowsMut};
 use crate::simd::{F32, Mask, Simd};
 use crate::span::{Span, Write};
 
-use super::apart::{Apart, Log, NarrowSums, Sums};
+use super::apart::{Apart, Log, Sums};
 use super::normalizer::degenerate;
 use super::one_hot::OneHot;
 use super::options::{Kind, Softmax};
@@ -195,7 +195,7 @@ struct AtTemperature<C> {
 
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Sums;
-    type Narrow = NarrowSums;
+    type Together = Apart<TOGETHER>;
 
     const ALONE: bool = true;
 
@@ -212,8 +212,8 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowSums> {
-        NarrowSums::of(s, rows, self.scale)
+    fn narrow<S: Simd>(&self, s: S, _: usize, rows: &mut Narrow) -> Option<Apart<TOGETHER>> {
+        Apart::of_narrow(s, rows, self.scale)
     }
 
     #[inline(always)]
@@ -231,6 +231,17 @@ fn losses(rows: &[Sums]) -> [Loss; TOGETHER] {
         losses[i] = Loss { pivot: logs[i].pivot, hi, lo };
     }
     losses
+}
+
+/// What becomes of the logits of each of some short rows. Field by field: so the loop over rows is vectorised.
+#[inline(always)]
+fn short_losses<const N: usize>(known: &Apart<N>) -> impl Fn(usize) -> Loss {
+    let (mut hi, mut lo) = ([0.0; N], [0.0; N]);
+    for (i, rest) in known.rests().into_iter().enumerate() {
+        (hi[i], lo[i]) = in_two(rest);
+    }
+    let pivots = known.maxima;
+    move |i| Loss { pivot: pivots[i], hi: hi[i], lo: lo[i] }
 }
 
 /// The logarithm of a probability is `(x - pivot) / T - (hi + lo)`.
@@ -278,18 +289,12 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
 
     #[inline(always)]
     fn short<S: Simd, const N: usize>(&self, s: S, rows: &mut [Write<'_, E>]) {
-        let Apart { maxima, tops, others, .. } = Apart::<N>::of(s, rows, self.scale, &mut ());
-        let (mut hi, mut lo) = ([0.0; N], [0.0; N]);
-        for i in 0..N {
-            (hi[i], lo[i]) = in_two(ln_of_quotient(tops[i] + others[i], tops[i], others[i]));
-        }
+        let known = Apart::<N>::of(s, rows, self.scale, &mut ());
+        let (losses, totals) = (short_losses(&known), known.totals());
         for (i, row) in rows.iter_mut().enumerate() {
-            match degenerate(others[i] + tops[i], self.masked) {
+            match degenerate(totals[i], self.masked) {
                 Some(value) => lanes::fill(s, row, value),
-                None => {
-                    let loss = Loss { pivot: maxima[i], hi: hi[i], lo: lo[i] };
-                    lanes::map(s, row, 0.0, loss.subtract(s, self.scale));
-                }
+                None => lanes::map(s, row, 0.0, losses(i).subtract(s, self.scale)),
             }
         }
     }
@@ -313,14 +318,9 @@ impl<E: Element, C: Scale> Transform<E> for AtTemperature<C> {
     }
 
     #[inline(always)]
-    fn finish_narrow<S: Simd>(&self, s: S, known: &NarrowSums, rows: &mut Narrow) {
-        let (logs, mut hi, mut lo) = (known.logs(), [0.0; TOGETHER], [0.0; TOGETHER]);
-        for i in 0..TOGETHER {
-            (hi[i], lo[i]) = in_two(logs[i].rest);
-        }
-        rows.finish(s, |row| {
-            Loss { pivot: logs[row].pivot, hi: hi[row], lo: lo[row] }.subtract(s, self.scale)
-        });
+    fn finish_narrow<S: Simd>(&self, s: S, known: &Apart<TOGETHER>, rows: &mut Narrow) {
+        let losses = short_losses(known);
+        rows.finish(s, |row| losses(row).subtract(s, self.scale));
     }
 }
 

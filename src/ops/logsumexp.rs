@@ -7,6 +7,8 @@
 //! the absolute error of its logarithm.
 //! What follows is done in f64 on numbers of at most the result's size or a few hundred.
 
+use core::ops::Range;
+
 use crate::element::Element;
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, Sides, Summarize, TOGETHER};
@@ -78,14 +80,14 @@ impl<E: Element> Summarize<E> for LogSumExp {
     }
 
     #[inline(always)]
-    fn narrow_results(&self, _: usize, rows: &NarrowNormalizers) -> [f64; TOGETHER] {
+    fn results_together(&self, _: Range<usize>, rows: &NarrowNormalizers) -> [f64; TOGETHER] {
         rows.logsumexps(Unit)
     }
 }
 
 impl<E: Element> Reduce<E> for LogSumExp {
     type Partial = Normalizer;
-    type Narrow = NarrowNormalizers;
+    type Together = NarrowNormalizers;
 
     const ALONE: bool = true;
 
@@ -102,7 +104,7 @@ impl<E: Element> Reduce<E> for LogSumExp {
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowNormalizers> {
+    fn narrow<S: Simd>(&self, s: S, _: usize, rows: &mut Narrow) -> Option<NarrowNormalizers> {
         NarrowNormalizers::of(s, rows, Unit)
     }
 

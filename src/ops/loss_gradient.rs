@@ -131,7 +131,7 @@ struct Gradient<'a> {
 
 impl Reduce<f32> for Gradient<'_> {
     type Partial = Known;
-    type Narrow = ();
+    type Together = ();
 
     #[inline(always)]
     fn segments<S: Simd>(

@@ -91,6 +91,14 @@ impl<'a> Losses<'a> {
         }
     }
 
+    /// How many of these rows are not ignored.
+    pub fn counted(&self) -> usize {
+        match self.targets.0 {
+            Kind::Probabilities(rows) => rows.rows(),
+            Kind::Classes(classes) => classes.counted(self.ignored),
+        }
+    }
+
     /// Whether anything but one logit and the normaliser counts.
     #[inline(always)]
     pub fn is_plain(&self) -> bool {

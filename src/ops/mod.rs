@@ -21,6 +21,7 @@ pub(crate) mod normalizer;
 mod one_hot;
 mod options;
 mod parts;
+mod short_kl;
 mod short_moments;
 mod side;
 mod softcap;

@@ -13,16 +13,16 @@
 use core::marker::PhantomData;
 
 use crate::element::Element;
-use crate::lanes::{self, Map};
+use crate::lanes::{self, Largest, Map};
 use crate::math::double::ln_of_quotient;
-use crate::operation::{SHORT, TOGETHER};
+use crate::operation::SHORT;
 use crate::simd::{F32, Kernel, Simd};
 use crate::span::{Read, Span};
 use crate::sums::{self, GROUP_LEN, Groups, Sum, Terms, Total, Totals};
 
 use super::apart;
 use super::normalizer::{Shift, Term};
-use super::short_moments;
+use super::short_moments::ShortMoments;
 use super::temperature::Scale;
 
 /// What is known of some segments.
@@ -150,18 +150,18 @@ impl Moments {
         scale: C,
         room: &mut Option<Groups<S>>,
     ) -> Self {
-        let (maxima, magnitudes) = lanes::maxima_by_lane(s, segment, s.splat(0.0));
-        let max = maxima.reduce_max();
+        let mut magnitude = Largest::new(s, 0.0);
+        let max = lanes::maxima_by_lane(s, segment, &mut magnitude).reduce_max();
         if !max.is_finite() {
             let masked = max == f32::NEG_INFINITY && !lanes::has_nan(s, segment);
             return if masked { Self::default() } else { Self::NOTHING };
         }
         // Of variances there is but one form, which is half as much code.
-        if !VARIANCE && scale.is_plain(magnitudes.reduce_max()) {
+        let is_plain = scale.is_plain(magnitude.by_lane().reduce_max());
+        if !VARIANCE && is_plain {
             return Self::around::<S, E, C, true, VARIANCE>(s, segment, max, Shift::PLAIN, scale, room);
         }
-        let shift =
-            if scale.is_plain(magnitudes.reduce_max()) { Shift::PLAIN } else { Shift::new(max, scale) };
+        let shift = if is_plain { Shift::PLAIN } else { Shift::new(max, scale) };
         Self::around::<S, E, C, false, VARIANCE>(s, segment, max, shift, scale, room)
     }
 
@@ -237,11 +237,11 @@ impl<P: Span<E>, E: Element, C: Scale, const VARIANCE: bool> Kernel for OfSegmen
     fn run<S: Simd>(self, s: S) {
         let Self { segments, known, scale, .. } = self;
         if segments.iter().all(|segment| segment.rest().len() <= SHORT) {
-            return if let [_] = segments {
-                short_moments::of::<S, E, C, VARIANCE, 1>(s, segments, known, scale);
-            } else {
-                short_moments::of::<S, E, C, VARIANCE, TOGETHER>(s, segments, known, scale);
-            };
+            for (segment, known) in segments.iter().zip(known) {
+                let segment = core::slice::from_ref(segment);
+                *known = ShortMoments::<1>::of::<S, E, C, VARIANCE>(s, segment, scale).get(0);
+            }
+            return;
         }
         let mut room = None;
         for (segment, known) in segments.iter().zip(known) {

@@ -363,11 +363,6 @@ impl<S: Simd, const N: usize> Kept<S, N> {
         }
         Self { terms, sums: sums::sums(s, &halves), shifts }
     }
-
-    #[inline(always)]
-    pub fn normalizer(&self, i: usize) -> Normalizer {
-        Normalizer { shift: self.shifts.get(i), sum: self.sums[i] }
-    }
 }
 
 /// [`Normalizer::logsumexp`] of some rows.
@@ -398,7 +393,7 @@ pub fn narrow_shifts<S: Simd>(s: S, columns: &Columns, scale: impl Scale) -> Shi
 pub struct NarrowNormalizers {
     pub sums: [f64; TOGETHER],
     pub shifts: Shifts<TOGETHER>,
-    /// Whether all rows are. Then terms stand in rows as well.
+    /// Whether terms stand in rows as well, where all rows are plain.
     pub plain: bool,
 }
 
@@ -406,17 +401,24 @@ impl NarrowNormalizers {
     /// Reads narrow rows; or gives nothing, if one has to be looked at alone.
     #[inline(always)]
     pub fn of<S: Simd, C: Scale>(s: S, rows: &mut Narrow, scale: C) -> Option<Self> {
-        let plain = scale.is_plain(rows.magnitude(s));
-        let (sums, shifts) = if plain {
-            rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
-            (rows.term_columns(s).sums(s), Shifts::PLAIN)
-        } else {
-            let columns = rows.columns(s);
-            let shifts = narrow_shifts(s, columns, scale);
-            columns.map(s, &Term::<S, C, false>::each(s, &shifts, scale));
-            (columns.sums(s), shifts)
-        };
-        // There is no NaN, and not nothing but -inf.
+        if !scale.is_plain(rows.magnitude(s)) {
+            return Self::of_columns(s, rows.columns(s), scale);
+        }
+        rows.map_terms(s, &Term::<S, C, true>::new(s, Shift::PLAIN, scale));
+        Self::checked(rows.term_columns(s).sums(s), Shifts::PLAIN, true)
+    }
+
+    /// The same of rows in columns, which are replaced by their terms.
+    #[inline(always)]
+    pub fn of_columns<S: Simd, C: Scale>(s: S, columns: &mut Columns, scale: C) -> Option<Self> {
+        let shifts = narrow_shifts(s, columns, scale);
+        columns.map(s, &Term::<S, C, false>::each(s, &shifts, scale));
+        Self::checked(columns.sums(s), shifts, false)
+    }
+
+    /// Nothing, if there is a NaN, or a row of nothing but -inf.
+    #[inline(always)]
+    fn checked(sums: [f64; TOGETHER], shifts: Shifts<TOGETHER>, plain: bool) -> Option<Self> {
         all_positive(&sums).then_some(Self { sums, shifts, plain })
     }
 

@@ -18,7 +18,7 @@ pub struct OneHot {
 
 impl<E: Element> Reduce<E> for OneHot {
     type Partial = First;
-    type Narrow = ();
+    type Together = ();
 
     #[inline(always)]
     fn segments<S: Simd>(

@@ -7,6 +7,8 @@
 //! A row is merged from the left, segment by segment: addition is not associative, so the bits of the row are those of its
 //! segments in this order, and of no others.
 
+use core::ops::Range;
+
 use crate::Engine;
 use crate::element::Element;
 use crate::error::Error;
@@ -21,7 +23,7 @@ use crate::visit::Visit;
 use super::moments::Moments;
 use super::normalizer::Shift;
 use super::options;
-use super::short_moments::{self, NarrowMoments};
+use super::short_moments::{self, ShortMoments};
 use super::statistics::RowStatistics;
 use super::temperature::{Scale, Temperature, Unit};
 
@@ -287,7 +289,7 @@ pub fn read<O: Copy + Default + Send>(
     x: Rows<'_>,
     scale: Option<Temperature>,
     out: &mut [O],
-    becomes: fn(RowPart, f64) -> O,
+    becomes: impl Fn(RowPart, f64) -> O + Sync,
 ) -> Result<(), Error> {
     match scale {
         None => engine.reduce(x, out, &Part { scale: Unit, temperature: 1.0, becomes }),
@@ -295,22 +297,22 @@ pub fn read<O: Copy + Default + Send>(
     }
 }
 
-struct Part<C, O> {
+struct Part<C, F> {
     scale: C,
     temperature: f64,
-    becomes: fn(RowPart, f64) -> O,
+    becomes: F,
 }
 
-impl<C: Scale, O: Copy + Default + Send> Part<C, O> {
+impl<C: Scale, O, F: Fn(RowPart, f64) -> O> Part<C, F> {
     #[inline(always)]
     fn becomes(&self, moments: Moments, loss_of_max: f64) -> O {
         (self.becomes)(RowPart { moments, argmax: 0, temperature: self.temperature }, loss_of_max)
     }
 }
 
-impl<E: Element, C: Scale, O: Copy + Default + Send> Reduce<E> for Part<C, O> {
+impl<E: Element, C: Scale, F: Sync> Reduce<E> for Part<C, F> {
     type Partial = Moments;
-    type Narrow = NarrowMoments;
+    type Together = ShortMoments<TOGETHER>;
 
     const ALONE: bool = true;
 
@@ -327,8 +329,8 @@ impl<E: Element, C: Scale, O: Copy + Default + Send> Reduce<E> for Part<C, O> {
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowMoments> {
-        NarrowMoments::of::<S, C, true>(s, rows, self.scale)
+    fn narrow<S: Simd>(&self, s: S, _: usize, rows: &mut Narrow) -> Option<ShortMoments<TOGETHER>> {
+        ShortMoments::of_narrow::<S, C, true>(s, rows, self.scale)
     }
 
     #[inline(always)]
@@ -337,8 +339,12 @@ impl<E: Element, C: Scale, O: Copy + Default + Send> Reduce<E> for Part<C, O> {
     }
 }
 
-impl<E: Element, C: Scale, O: Copy + Default + Send> Summarize<E> for Part<C, O> {
+impl<E: Element, C: Scale, O: Copy + Default + Send, F: Fn(RowPart, f64) -> O + Sync> Summarize<E>
+    for Part<C, F>
+{
     type Output = O;
+
+    const SHORT: bool = true;
 
     #[inline(always)]
     fn result(&self, _: usize, moments: Moments) -> O {
@@ -355,7 +361,12 @@ impl<E: Element, C: Scale, O: Copy + Default + Send> Summarize<E> for Part<C, O>
     }
 
     #[inline(always)]
-    fn narrow_results(&self, _: usize, rows: &NarrowMoments) -> [O; TOGETHER] {
+    fn short<S: Simd>(&self, s: S, _: usize, rows: &[Read<'_, E>]) -> Option<ShortMoments<TOGETHER>> {
+        Some(ShortMoments::of::<S, E, C, true>(s, rows, self.scale))
+    }
+
+    #[inline(always)]
+    fn results_together(&self, _: Range<usize>, rows: &ShortMoments<TOGETHER>) -> [O; TOGETHER] {
         let (losses, mut results) = (rows.losses_of_max(), [O::default(); TOGETHER]);
         for (i, result) in results.iter_mut().enumerate() {
             *result = self.becomes(rows.get(i), losses[i]);

@@ -6,7 +6,7 @@
 use crate::element::Element;
 use crate::lanes::Map;
 use crate::math::double::ln_of_quotient;
-use crate::narrow::{COLS, Narrow};
+use crate::narrow::{self, COLS, Narrow};
 use crate::operation::{SHORT, TOGETHER};
 use crate::simd::{F32, HALF, LANES, Mask, Simd};
 use crate::span::{Read, Span};
@@ -20,63 +20,102 @@ use super::temperature::Scale;
 /// Vectors of a short row.
 const VECTORS: usize = SHORT / LANES;
 
-/// Reads up to `N` short segments.
-#[inline(always)]
-pub fn of<S: Simd, E: Element, C: Scale, const VARIANCE: bool, const N: usize>(
-    s: S,
-    segments: &[impl Span<E>],
-    known: &mut [Moments],
-    scale: C,
-) {
-    let mut rows = Rows::<S, C, VARIANCE, N>::new(s, scale);
-    let apart = Apart::<N>::of(s, segments, scale, &mut rows);
-    let weighted = sums::sums(s, &rows.weighted);
-    let pivots = if VARIANCE { pivots(&sums::sums(s, &rows.all), &weighted) } else { [0.0; N] };
-    let mut spreads = [[0.0; HALF]; N];
-    if VARIANCE {
-        for i in 0..segments.len() {
-            spreads[i] = halved(s, squares(&rows.kept[i], s.splat(pivots[i])));
+/// What is known of some short rows.
+pub struct ShortMoments<const N: usize> {
+    maxima: [f32; N],
+    shifts: Shifts<N>,
+    pub tops: [f64; N],
+    /// Not finite where there is no distribution, or 0 where there is nothing but -inf.
+    pub others: [f64; N],
+    pub weighted: [f64; N],
+    spreads: [f64; N],
+}
+
+impl<const N: usize> ShortMoments<N> {
+    /// Reads up to `N` short segments.
+    #[inline(always)]
+    pub fn of<S: Simd, E: Element, C: Scale, const VARIANCE: bool>(
+        s: S,
+        segments: &[impl Span<E>],
+        scale: C,
+    ) -> Self {
+        let mut rows = Rows::<S, C, VARIANCE, N>::new(s, scale);
+        let Apart { maxima, tops, others, shifts } = Apart::<N>::of(s, segments, scale, &mut rows);
+        let weighted = sums::sums(s, &rows.weighted);
+        let mut known = Self { maxima, shifts, tops, others, weighted, spreads: [0.0; N] };
+        for weighted in &mut known.weighted {
+            *weighted = -*weighted;
+        }
+        if VARIANCE {
+            let centers = centers(&sums::sums(s, &rows.all), &weighted);
+            let mut around = [[0.0; HALF]; N];
+            for i in 0..segments.len() {
+                around[i] = halved(s, squares(&rows.kept[i], s.splat(centers[i])));
+            }
+            let are_far = known.spread(&sums::sums(s, &around), &centers);
+            for (i, is_far) in are_far.into_iter().enumerate() {
+                if is_far {
+                    let row = known.row(i);
+                    let center = row.mean() as f32;
+                    let [around] = sums::sums(s, &[halved(s, squares(&rows.kept[i], s.splat(center)))]);
+                    (known.spreads[i], _) = row.around_mean(around, center);
+                }
+            }
+        }
+        known
+    }
+
+    /// Takes what is spread around these centers, and says where most of that is what lies between the center and the mean.
+    #[inline(always)]
+    fn spread(&mut self, around: &[f64; N], centers: &[f32; N]) -> [bool; N] {
+        let mut are_far = [false; N];
+        for i in 0..N {
+            (self.spreads[i], are_far[i]) = self.row(i).around_mean(around[i], centers[i]);
+        }
+        are_far
+    }
+
+    /// One of them, if it has a distribution.
+    #[inline(always)]
+    fn row(&self, i: usize) -> Moments {
+        Moments {
+            max: self.maxima[i],
+            shift: self.shifts.get(i),
+            top: self.tops[i],
+            others: self.others[i],
+            weighted: self.weighted[i],
+            spread: self.spreads[i],
         }
     }
-    let spreads = sums::sums(s, &spreads);
-    for (i, known) in known.iter_mut().enumerate() {
-        let row = apart.get(i);
-        *known = if row.others.sum.is_nan() || row.others.sum == f64::INFINITY {
+
+    /// One of them.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> Moments {
+        if !self.others[i].is_finite() {
             Moments::NOTHING
-        } else if row.apart == f32::NEG_INFINITY {
+        } else if self.maxima[i] == f32::NEG_INFINITY {
             Moments::default()
         } else {
-            Moments {
-                max: row.apart,
-                shift: row.others.shift,
-                top: row.top,
-                others: row.others.sum,
-                weighted: -weighted[i],
-                spread: 0.0,
-            }
-        };
-        if VARIANCE && row.apart > f32::NEG_INFINITY {
-            let (spread, is_most) = known.around_mean(spreads[i], pivots[i]);
-            known.spread = if is_most {
-                let pivot = known.mean() as f32;
-                let [spread] = sums::sums(s, &[halved(s, squares(&rows.kept[i], s.splat(pivot)))]);
-                known.around_mean(spread, pivot).0
-            } else {
-                spread
-            };
+            self.row(i)
         }
+    }
+
+    /// [`Moments::loss_of_max`] of each.
+    #[inline(always)]
+    pub fn losses_of_max(&self) -> [f64; N] {
+        losses(&self.tops, &self.others)
     }
 }
 
 /// Where squares are around, given the sums of terms and of their distances.
 #[inline(always)]
-fn pivots<const N: usize>(sums: &[f64; N], weighted: &[f64; N]) -> [f32; N] {
-    let mut pivots = [0.0; N];
+fn centers<const N: usize>(sums: &[f64; N], weighted: &[f64; N]) -> [f32; N] {
+    let mut centers = [0.0; N];
     for i in 0..N {
         let mean = -weighted[i] / sums[i];
-        pivots[i] = if sums[i] > 0.0 { mean } else { 0.0 } as f32;
+        centers[i] = if sums[i] > 0.0 { mean } else { 0.0 } as f32;
     }
-    pivots
+    centers
 }
 
 /// [`Moments::loss_of_max`] of some rows.
@@ -91,9 +130,9 @@ pub fn losses_of_max(known: &[Moments]) -> [f64; TOGETHER] {
 }
 
 #[inline(always)]
-fn losses(tops: &[f64; TOGETHER], others: &[f64; TOGETHER]) -> [f64; TOGETHER] {
-    let mut losses = [0.0; TOGETHER];
-    for i in 0..TOGETHER {
+fn losses<const N: usize>(tops: &[f64; N], others: &[f64; N]) -> [f64; N] {
+    let mut losses = [0.0; N];
+    for i in 0..N {
         losses[i] = ln_of_quotient(others[i] + tops[i], tops[i], others[i]);
     }
     losses
@@ -102,12 +141,12 @@ fn losses(tops: &[f64; TOGETHER], others: &[f64; TOGETHER]) -> [f64; TOGETHER] {
 /// A vector of terms, and of `-d`.
 type Weighed<V> = [V; 2];
 
-/// `e (d - pivot)^2`.
+/// `e (d - center)^2`.
 #[inline(always)]
-fn squares<V: F32, const N: usize>(kept: &[Weighed<V>; N], pivot: V) -> [V; N] {
-    let mut squares = [pivot; N];
+fn squares<V: F32, const N: usize>(kept: &[Weighed<V>; N], center: V) -> [V; N] {
+    let mut squares = [center; N];
     for (square, [term, minus_d]) in squares.iter_mut().zip(kept) {
-        let by = *minus_d + pivot;
+        let by = *minus_d + center;
         *square = *term * by * by;
     }
     squares
@@ -166,20 +205,14 @@ impl<S: Simd, C: Scale, const VARIANCE: bool, const N: usize> Beside<S, C> for R
     }
 }
 
-/// What is known of narrow rows.
-pub struct NarrowMoments {
-    maxima: [f32; TOGETHER],
-    shifts: Shifts<TOGETHER>,
-    pub tops: [f64; TOGETHER],
-    pub others: [f64; TOGETHER],
-    pub weighted: [f64; TOGETHER],
-    spreads: [f64; TOGETHER],
-}
-
-impl NarrowMoments {
+impl ShortMoments<TOGETHER> {
     /// Reads narrow rows; or gives nothing, if one has to be looked at alone.
     #[inline(always)]
-    pub fn of<S: Simd, C: Scale, const VARIANCE: bool>(s: S, rows: &mut Narrow, scale: C) -> Option<Self> {
+    pub fn of_narrow<S: Simd, C: Scale, const VARIANCE: bool>(
+        s: S,
+        rows: &mut Narrow,
+        scale: C,
+    ) -> Option<Self> {
         let columns = rows.columns(s);
         let (max, shifts) = (columns.max(s), narrow_shifts(s, columns, scale));
         let term = Term::<S, C, false>::each(s, &shifts, scale);
@@ -191,55 +224,34 @@ impl NarrowMoments {
         }
         let weigh = Weigh::new(s, term, scale, s.load(&minus_maxima));
         let mut keep = Keep { weigh, max, kept: [[s.splat(0.0); 2]; COLS], len: 0 };
-        let (others, weighted, spreads, centers);
+        let (others, weighted, around, centers);
         if VARIANCE {
             let all;
-            [others, weighted, all] = columns.sums_of(s, &mut keep);
-            centers = pivots(&all, &weighted);
-            let mut around = Around { kept: &keep.kept, pivot: s.load(&centers), len: 0 };
-            [spreads] = columns.sums_of(s, &mut around);
+            [others, weighted, all] = narrow::sums_of(s, [&*columns], &mut keep);
+            centers = self::centers(&all, &weighted);
+            let mut squares = Around { kept: &keep.kept, center: s.load(&centers), len: 0 };
+            [around] = narrow::sums_of(s, [&*columns], &mut squares);
         } else {
-            [others, weighted] = columns.sums_of(s, &mut keep);
-            (spreads, centers) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+            [others, weighted] = narrow::sums_of(s, [&*columns], &mut keep);
+            (around, centers) = ([0.0; TOGETHER], [0.0; TOGETHER]);
         }
-        let counts = columns.counts(s, max);
-        let mut known = Self { maxima, shifts, tops: widened(&tops.to_array()), others, weighted, spreads };
-        let (mut sums, mut none_alone) = ([0.0; TOGETHER], true);
+        let (counts, tops) = (columns.counts(s, max), widened(&tops.to_array()));
+        let mut known = Self { maxima, shifts, tops, others, weighted, spreads: [0.0; TOGETHER] };
+        let mut totals = [0.0; TOGETHER];
         for i in 0..TOGETHER {
             known.weighted[i] = -weighted[i];
             // Where there are several of the largest, but one is left.
-            known.others[i] += f64::from(counts[i] - 1.0) * known.tops[i];
-            sums[i] = known.others[i] + known.tops[i];
+            known.others[i] += f64::from(counts[i] - 1.0) * tops[i];
+            totals[i] = known.others[i] + tops[i];
         }
+        let mut is_any_far = false;
         if VARIANCE {
-            for i in 0..TOGETHER {
-                let row = known.get(i);
-                let (spread, is_most) = row.around_mean(spreads[i], centers[i]);
-                known.spreads[i] = spread;
-                none_alone &= !is_most;
+            for is_far in known.spread(&around, &centers) {
+                is_any_far |= is_far;
             }
         }
         // There is no NaN, and not nothing but -inf.
-        (all_positive(&sums) & none_alone).then_some(known)
-    }
-
-    /// [`Moments::loss_of_max`] of each.
-    #[inline(always)]
-    pub fn losses_of_max(&self) -> [f64; TOGETHER] {
-        losses(&self.tops, &self.others)
-    }
-
-    /// The same of one of them.
-    #[inline(always)]
-    pub fn get(&self, i: usize) -> Moments {
-        Moments {
-            max: self.maxima[i],
-            shift: self.shifts.get(i),
-            top: self.tops[i],
-            others: self.others[i],
-            weighted: self.weighted[i],
-            spread: self.spreads[i],
-        }
+        (all_positive(&totals) & !is_any_far).then_some(known)
     }
 }
 
@@ -282,10 +294,10 @@ impl<S: Simd, C: Scale> Terms<S, 1, 3> for Keep<S, C> {
     }
 }
 
-/// `e_i (d_i - pivot)^2`, of what was kept.
+/// `e_i (d_i - center)^2`, of what was kept.
 struct Around<'k, V> {
     kept: &'k [Weighed<V>; COLS],
-    pivot: V,
+    center: V,
     len: usize,
 }
 
@@ -294,6 +306,6 @@ impl<S: Simd> Terms<S, 1, 1> for Around<'_, S::F32> {
     fn apply<const N: usize>(&mut self, _: S, _: [[S::F32; N]; 1]) -> [[S::F32; N]; 1] {
         let kept = self.kept[self.len..].first_chunk::<N>().expect("as many as were kept");
         self.len += N;
-        [squares(kept, self.pivot)]
+        [squares(kept, self.center)]
     }
 }

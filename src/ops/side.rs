@@ -4,12 +4,13 @@ use core::mem::MaybeUninit;
 
 use crate::lanes;
 use crate::math::ln;
+use crate::narrow::Columns;
 use crate::operation::SEGMENT;
 use crate::simd::{F32, Kernel, Simd};
 use crate::span::{Read, Slots, Write};
 use crate::sums::{self, Sum, Terms};
 
-use super::normalizer::{Kept, Look, Normalizer, Shift, exp_sum};
+use super::normalizer::{Kept, Look, NarrowNormalizers, Normalizer, Shift, exp_sum};
 use super::temperature::{Scale, Temperature, Unit};
 
 /// How one of the two distributions is read.
@@ -22,13 +23,19 @@ pub trait Side: Copy + Send + Sync {
         room: &'r mut [MaybeUninit<f32>; SEGMENT],
     ) -> (Normalizer, Read<'r, f32>);
 
-    /// Whether [`Side::kept`] is there.
+    /// Whether [`Side::kept`] and [`Side::narrow`] are there.
     const KEEPS: bool = false;
 
     /// The terms of up to `N` short rows.
     #[inline(always)]
     fn kept<S: Simd, const N: usize>(self, _: S, _: &[Read<'_, f32>]) -> Kept<S, N> {
         unreachable!("a side that keeps no terms")
+    }
+
+    /// Replaces narrow rows by their terms; or gives nothing, if one has to be looked at alone.
+    #[inline(always)]
+    fn narrow<S: Simd>(self, _: S, _: &mut Columns) -> Option<NarrowNormalizers> {
+        unreachable!("a side that has no way of its own for narrow rows")
     }
 
     /// Logarithms of terms, and of what else is common to all, which merges as logits do.
@@ -67,6 +74,11 @@ impl<C: Scale> Side for Logits<C> {
     #[inline(always)]
     fn kept<S: Simd, const N: usize>(self, s: S, rows: &[Read<'_, f32>]) -> Kept<S, N> {
         Kept::of(s, rows, self.0)
+    }
+
+    #[inline(always)]
+    fn narrow<S: Simd>(self, s: S, rows: &mut Columns) -> Option<NarrowNormalizers> {
+        NarrowNormalizers::of_columns(s, rows, self.0)
     }
 
     #[inline(always)]

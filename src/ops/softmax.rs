@@ -190,7 +190,7 @@ struct AtTemperature<C> {
 
 impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     type Partial = Normalizer;
-    type Narrow = NarrowNormalizers;
+    type Together = NarrowNormalizers;
 
     const ALONE: bool = true;
 
@@ -207,7 +207,7 @@ impl<E: Element, C: Scale> Reduce<E> for AtTemperature<C> {
     }
 
     #[inline(always)]
-    fn narrow<S: Simd>(&self, s: S, rows: &mut Narrow) -> Option<NarrowNormalizers> {
+    fn narrow<S: Simd>(&self, s: S, _: usize, rows: &mut Narrow) -> Option<NarrowNormalizers> {
         NarrowNormalizers::of(s, rows, self.scale)
     }
 

@@ -76,8 +76,31 @@ macro_rules! classes {
                 match self.0 {
                     $(Integers::$variant(classes) => {
                         let class = classes[row];
-                        let is_ignored = ignored.is_some_and(|ignored| class as i128 == i128::from(ignored));
-                        if is_ignored { None } else { Some(class as usize) }
+                        let ignored = ignored.and_then(|ignored| <$integer>::try_from(ignored).ok());
+                        if Some(class) == ignored { None } else { Some(class as usize) }
+                    })*
+                }
+            }
+
+            /// The first row with something that is none of so many classes, and not ignored.
+            fn first_bad(self, classes: usize, ignored: Option<i64>) -> Option<usize> {
+                match self.0 {
+                    $(Integers::$variant(targets) => {
+                        let ignored = ignored.and_then(|ignored| <$integer>::try_from(ignored).ok());
+                        let is_good = |class: $integer| {
+                            Some(class) == ignored || usize::try_from(class).is_ok_and(|class| class < classes)
+                        };
+                        targets.iter().position(|&class| !is_good(class))
+                    })*
+                }
+            }
+
+            /// How many rows are not ignored.
+            pub(super) fn counted(self, ignored: Option<i64>) -> usize {
+                match self.0 {
+                    $(Integers::$variant(targets) => {
+                        let ignored = ignored.and_then(|ignored| <$integer>::try_from(ignored).ok());
+                        targets.iter().filter(|&&class| Some(class) != ignored).count()
                     })*
                 }
             }
@@ -161,14 +184,10 @@ impl Targets<'_> {
         let targets = match self.0 {
             Kind::Classes(targets) => {
                 if targets.rows() == rows {
-                    for row in 0..rows {
-                        let target = targets.get(row);
-                        let is_ignored = ignored.is_some_and(|ignored| target == i128::from(ignored));
-                        if !is_ignored && !usize::try_from(target).is_ok_and(|class| class < classes) {
-                            return Err(Error::Target { row, target, classes });
-                        }
-                    }
-                    return Ok(());
+                    return match targets.first_bad(classes, ignored) {
+                        Some(row) => Err(Error::Target { row, target: targets.get(row), classes }),
+                        None => Ok(()),
+                    };
                 }
                 (targets.rows(), None)
             }
