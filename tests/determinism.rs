@@ -153,11 +153,13 @@ fn ordinary_rows_do_not_show_their_neighbours() {
     let mut random = Random(23);
     for cols in (1..=18).chain([31, 64, 65, 128, 130]) {
         // With 44.2 a row that is not plain has the shift of those that are, and -50 has a subnormal share of it.
-        let odds: [&[f32]; 8] = [
+        let odds: [&[f32]; 10] = [
             &[],
             &[31.9],
             &[32.1],
             &[-90.0],
+            &[-400.0],
+            &[1e4],
             &[44.2, -50.0],
             &[f32::NEG_INFINITY],
             &[f32::INFINITY],

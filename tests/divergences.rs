@@ -73,6 +73,27 @@ fn the_table_says_the_same() {
     println!("{refused} refused");
 }
 
+/// What counts is which part of their sum probabilities are.
+#[test]
+fn probabilities_are_normalised() {
+    let divergences = |engine: Engine, [by_p, by_q]: [f32; 2]| {
+        let (p, q) = ([0.1, 0.2, 0.7].map(|p| p * by_p), [0.3, 0.6, 0.1].map(|q| q * by_q));
+        let of = |row| Distribution::Probabilities(Rows::new(row, 3).unwrap());
+        let (mut kl, mut js) = ([-7.0], [-7.0]);
+        engine.kl_divergence(of(&p), of(&q), &mut kl).unwrap();
+        engine.js_divergence(of(&p), of(&q), 0.3, &mut js).unwrap();
+        [kl[0], js[0]]
+    };
+    for engine in engines() {
+        let want = divergences(engine, [1.0, 1.0]);
+        for by in [[4.0, 1.0], [1.0, 0.1], [0.7, 3.0]] {
+            for (got, want) in divergences(engine, by).into_iter().zip(want) {
+                assert!((got / want - 1.0).abs() < 2e-6, "{}, {by:?}: {got} {want}", engine.isa());
+            }
+        }
+    }
+}
+
 /// In a segment of its own, of which P has less than floats can say, and also nothing at all.
 #[test]
 fn all_of_q_is_where_next_to_nothing_of_p_is() {
