@@ -7,17 +7,21 @@
 //!
 //! Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks (2017).
 
+use core::ops::Range;
+
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::lanes::{self, Map};
-use crate::operation::{Origin, Reduce, Sides, Summarize};
+use crate::narrow::Narrow;
+use crate::operation::{Origin, Reduce, Sides, Summarize, TOGETHER};
 use crate::rows::Rows;
 use crate::simd::{F32, Simd};
-use crate::span::Span;
+use crate::span::{Read, Span};
 use crate::sums::{self, WideTerms};
 
 use super::moments::Moments;
 use super::normalizer::{Look, Normalizer, Shift, Term};
+use super::short_moments::ShortMoments;
 use super::statistics::{RowStatistics, Statistics};
 use super::targets::{Classes, Targets};
 use super::temperature::{Scale, Temperature};
@@ -252,7 +256,7 @@ struct Slopes<'a> {
 
 impl Reduce<f32> for Slopes<'_> {
     type Partial = Moments;
-    type Together = ();
+    type Together = ShortMoments<TOGETHER>;
 
     #[inline(always)]
     fn segments<S: Simd>(
@@ -267,6 +271,11 @@ impl Reduce<f32> for Slopes<'_> {
     }
 
     #[inline(always)]
+    fn narrow<S: Simd>(&self, s: S, _: usize, rows: &mut Narrow) -> Option<ShortMoments<TOGETHER>> {
+        ShortMoments::of_narrow::<S, Temperature, true>(s, rows, self.scale)
+    }
+
+    #[inline(always)]
     fn merge(&self, left: Moments, right: Moments) -> Moments {
         left.merge(right, self.scale)
     }
@@ -274,6 +283,22 @@ impl Reduce<f32> for Slopes<'_> {
 
 impl Summarize<f32> for Slopes<'_> {
     type Output = Slope;
+
+    const SHORT: bool = true;
+
+    #[inline(always)]
+    fn short<S: Simd>(&self, s: S, _: usize, rows: &[Read<'_, f32>]) -> Option<ShortMoments<TOGETHER>> {
+        Some(ShortMoments::of::<S, f32, Temperature, true>(s, rows, self.scale))
+    }
+
+    #[inline(always)]
+    fn results_together(&self, rows: Range<usize>, known: &ShortMoments<TOGETHER>) -> [Slope; TOGETHER] {
+        let mut results = [Slope::default(); TOGETHER];
+        for (i, row) in rows.enumerate() {
+            results[i] = self.result(row, known.get(i));
+        }
+        results
+    }
 
     #[inline(always)]
     fn result(&self, row: usize, known: Moments) -> Slope {

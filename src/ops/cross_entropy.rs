@@ -287,8 +287,8 @@ impl OfRows<'_> {
             loss += self.losses.z_loss * logsumexp * logsumexp;
         }
         let loss = if rest.is_nan() || loss.is_nan() { f64::NAN } else { loss };
-        let counts = |value: f64| if own.ignored { 0.0 } else { value };
-        RowLoss { loss: counts(loss), weight: own.weight, logsumexp: counts(logsumexp) }
+        let (loss, logsumexp) = if own.ignored { (0.0, 0.0) } else { (loss, logsumexp) };
+        RowLoss { loss, weight: own.weight, logsumexp }
     }
 
     #[inline(always)]

@@ -29,6 +29,7 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
+use crate::math::double::ln_of_quotient;
 use crate::math::phi::{REACH, phi_f64, phi_over};
 use crate::narrow::Narrow;
 use crate::operation::{Origin, Reduce, SEGMENT, Sides, Summarize, TOGETHER};
@@ -38,7 +39,7 @@ use crate::span::{Read, Span};
 use crate::sums::{self, Terms};
 
 use super::normalizer::Normalizer;
-use super::short_kl::{ShortKl, within};
+use super::short_kl::ShortKl;
 use super::side::Side;
 
 /// The divergence of the rows of two batches.
@@ -103,7 +104,13 @@ pub fn unit(p: &Normalizer, q: &Normalizer) -> f32 {
 /// Whether there is a distribution on both sides.
 #[inline(always)]
 fn are_distributions(p: &Normalizer, q: &Normalizer) -> bool {
-    p.sum > 0.0 && p.sum < f64::INFINITY && q.sum > 0.0 && q.sum < f64::INFINITY
+    is_distribution(p.sum) && is_distribution(q.sum)
+}
+
+/// Whether terms with this sum are those of a distribution.
+#[inline(always)]
+pub fn is_distribution(sum: f64) -> bool {
+    sum > 0.0 && sum < f64::INFINITY
 }
 
 impl Known {
@@ -123,8 +130,20 @@ impl Known {
     }
 }
 
+/// The divergence within a segment, times the sum of P's terms, given that sum and what its elements add; and the logarithm of what its
+/// center lacks. Without branches, so that a loop over rows is vectorised.
+#[inline(always)]
+pub fn within(p: f64, [divergence, difference]: [f64; 2]) -> (f64, f64) {
+    // Where the two are far apart, what is left of both is what rounding has left, and nothing beside them.
+    let lacking = if divergence > FAR * p { 0.0 } else { divergence - difference };
+    let logarithm = ln_of_quotient(p + lacking, p, lacking);
+    // Twice what is below the last place of the quotient is not negative.
+    let within = divergence - (lacking - p * logarithm);
+    (if within > 0.0 { within } else { 0.0 }, logarithm)
+}
+
 /// From this divergence within a segment on its two parts need no correction: what `c` lacks, `1e-6` at most, adds the square of that.
-pub const FAR: f64 = 1e3;
+const FAR: f64 = 1e3;
 
 /// What adds nothing.
 const FILL: [f32; 4] = [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, 0.0];
@@ -193,7 +212,7 @@ impl<P: Side, Q: Side> Reduce<f32> for Kl<'_, P, Q> {
 
     #[inline(always)]
     fn narrow<S: Simd>(&self, s: S, first: usize, rows: &mut Narrow) -> Option<ShortKl> {
-        if P::KEEPS && Q::KEEPS { self.of_narrow(s, first, rows) } else { None }
+        if Self::SHORT { self.of_narrow(s, first, rows) } else { None }
     }
 
     #[inline(always)]
@@ -267,12 +286,7 @@ impl<P: Side, Q: Side> Summarize<f32> for Kl<'_, P, Q> {
 
     #[inline(always)]
     fn result(&self, _: usize, known: Known) -> f64 {
-        let sums = [known.p.sum, known.q.sum];
-        if sums.iter().all(|&sum| sum > 0.0 && sum < f64::INFINITY) {
-            (known.within / known.p.sum).max(0.0)
-        } else {
-            f64::NAN
-        }
+        if are_distributions(&known.p, &known.q) { (known.within / known.p.sum).max(0.0) } else { f64::NAN }
     }
 }
 

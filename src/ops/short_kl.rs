@@ -2,7 +2,6 @@
 //! once a row; and those no longer than a vector one behind the other.
 
 use crate::grid;
-use crate::math::double::ln_of_quotient;
 use crate::narrow::{self, Narrow};
 use crate::operation::{SHORT, TOGETHER};
 use crate::simd::{HALF, LANES, Simd};
@@ -10,7 +9,7 @@ use crate::span::Read;
 use crate::sums::{self, Terms};
 
 use super::apart::halved;
-use super::kl::{Elements, FAR, Kl, unit};
+use super::kl::{Elements, Kl, is_distribution, unit, within};
 use super::normalizer::{Normalizer, Shifts};
 use super::side::Side;
 
@@ -32,23 +31,10 @@ impl ShortKl {
         for (i, result) in results.iter_mut().enumerate() {
             let (p, q) = (self.p[i], self.q[i]);
             let (within, _) = within(p, [self.divergences[i], self.differences[i]]);
-            let are_any = (p > 0.0) & (p < f64::INFINITY) & (q > 0.0) & (q < f64::INFINITY);
-            *result = if are_any { within / p } else { f64::NAN };
+            *result = if is_distribution(p) & is_distribution(q) { within / p } else { f64::NAN };
         }
         results
     }
-}
-
-/// The divergence within a segment, times the sum of P's terms, given that sum and what its elements add; and the logarithm of what its
-/// center lacks. Without branches, so that a loop over rows is vectorised.
-#[inline(always)]
-pub fn within(p: f64, [divergence, difference]: [f64; 2]) -> (f64, f64) {
-    // Where the two are far apart, what is left of both is what rounding has left, and nothing beside them.
-    let lacking = if divergence > FAR * p { 0.0 } else { divergence - difference };
-    let logarithm = ln_of_quotient(p + lacking, p, lacking);
-    // Twice what is below the last place of the quotient is not negative.
-    let within = divergence - (lacking - p * logarithm);
-    (if within > 0.0 { within } else { 0.0 }, logarithm)
 }
 
 /// The sums of some rows' terms, and their shifts.

@@ -178,13 +178,11 @@ impl Sample {
                 gathered = number(high.0) - number(low.0);
             }
         }
-        if gathered > WANTED && high.0 <= low.0.next_up() && matches!(order, Order::Largest) {
-            // More have one logit than can be gathered: it is asked for by itself, and not again with everything around it.
-            let key = order.exact(high.0).clamp(from, to);
-            return (key, key);
-        }
-        let first = if low == start { from } else { order.exact(low.0).saturating_add(1).clamp(from, to) };
-        let last = if high == end { to } else { order.exact(high.0).clamp(first, to) };
+        // Up to the ends of what is known: but not where there is more already than can be gathered, of one logit it may be.
+        let is_room = gathered <= WANTED;
+        let first =
+            if low == start && is_room { from } else { order.exact(low.0).saturating_add(1).clamp(from, to) };
+        let last = if high == end && is_room { to } else { order.exact(high.0).clamp(first, to) };
         (first, last)
     }
 
